@@ -1,0 +1,7 @@
+"""Commands on data: simulate, shard."""
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""

@@ -1,0 +1,7 @@
+"""Commands that train: train."""
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
