@@ -1,0 +1,31 @@
+"""Normalisation layers, and what each of them does when a batch is spread over ranks."""
+
+from typing import Literal
+
+from torch import nn
+
+Norm = Literal["group", "instance", "layer", "batch", "none"]
+"""
+group, instance, layer: each scan by itself; the same on any number of ranks and in any placement.
+batch: by the scans of *this rank's* share of the batch, so results change with the world size; a rank that holds one
+  site only would normalise the site away while training and find it back when testing, and is refused (`engine.build`).
+none: no normalisation.
+"""
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """The normalisation of a 3-D feature map with `channels` channels."""
+    if norm == "batch":
+        return nn.BatchNorm3d(channels)
+    if norm == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    if norm == "layer":
+        return nn.GroupNorm(1, channels)
+    if norm == "group":
+        return nn.GroupNorm(_groups(channels), channels)
+    return nn.Identity()
+
+
+def _groups(channels: int) -> int:
+    """Eight groups where that divides the channels, else the largest number below eight that does."""
+    return next(groups for groups in range(min(8, channels), 0, -1) if channels % groups == 0)
