@@ -9,29 +9,17 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from distunlearn.config import EngineConfig
 from distunlearn.errors import UserError
-from distunlearn.strict import Strict
-
-
-class RuntimeConfig(Strict):
-    """How the processes work together."""
-
-    precision: str = "no"
-    """Mixed precision as Accelerate names it: no, bf16 or fp16."""
-    bucket_mb: float = 2.0
-    """Size of DDP's gradient buckets. With the default of 25 MB nine tenths of this encoder would be sent only when
-    the backward pass is over; with 2 MB one hundredth is."""
-    timeout_minutes: float = 5.0
-    """How long a rank waits for the others before it gives up."""
 
 
 class Runtime:
     """One process of a run: its rank, its device, and the messages between ranks."""
 
-    def __init__(self, config: RuntimeConfig) -> None:
+    def __init__(self, config: EngineConfig) -> None:
         refuse_lonely_launch(os.environ)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
@@ -67,7 +55,7 @@ class Runtime:
             dist.all_reduce(values)
         return values
 
-    def gather_rows(self, rows: Float[Tensor, "n K"]) -> Float[Tensor, "m K"]:
+    def gather_rows(self, rows: Shaped[Tensor, "n K"]) -> Shaped[Tensor, "m K"]:
         """All ranks' rows under each other, rank 0's first; ranks may hold different numbers of rows."""
         if self.world_size == 1:
             return rows

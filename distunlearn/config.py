@@ -1,0 +1,192 @@
+"""A run's configuration: the parts' own configurations put together; read, overridden, written back."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from distunlearn.errors import UserError
+from distunlearn.methods import MethodConfig, StandardConfig, phases_of
+from distunlearn.models import EncoderConfig, HeadConfig, VggConfig
+from distunlearn.streaming.select import Selection
+from distunlearn.strict import Strict
+from distunlearn.tasks import RegressionConfig, TaskConfig
+
+
+class DataConfig(Strict):
+    """Which scans take part, and how they are batched."""
+
+    main: Selection = Selection()
+    """X_p: the scans that the task is learned on."""
+    unlearn: Selection | None = None
+    """X_u: the scans that the scanner is unlearned on; X_p itself if not given (section 2.1 of the paper)."""
+    batch: int = Field(16, gt=0)
+    """Scans in a batch, over all ranks; every batch holds every site."""
+    quota: Literal["equal", "proportional", "random"] = "equal"
+    """How a batch is shared among sites: equally, or by their sizes but never less than one."""
+    threads: int = Field(2, gt=0)
+    """Threads that read ahead, a rank."""
+
+
+class StageConfig(Strict):
+    """A part of training with one method; evaluated when it ends."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    """Name of the stage and of its folder."""
+    method: MethodConfig = StandardConfig()
+    epochs: int = Field(10, gt=0)
+    """Passes over the largest site."""
+    learning_rate: float | dict[str, float] = 1e-3
+    """Of every phase, or one a phase: {task: …, domain: …, confusion: …}."""
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    """One optimiser a phase, kept over the whole stage."""
+    weight_decay: float = 0.0
+
+    @model_validator(mode="after")
+    def _every_phase_has_a_rate(self) -> Self:
+        names = {phase.name for phase in phases_of(self.method)}
+        if isinstance(self.learning_rate, dict) and set(self.learning_rate) != names:
+            raise ValueError(f"learning_rate must name the phases {sorted(names)}, not {sorted(self.learning_rate)}")
+        return self
+
+    def rate(self, phase: str) -> float:
+        """Learning rate of a phase."""
+        return self.learning_rate[phase] if isinstance(self.learning_rate, dict) else self.learning_rate
+
+
+class EngineConfig(Strict):
+    """How the run works; none of it changes what is learned, but for precision."""
+
+    precision: Literal["no", "bf16"] = "no"
+    """Mixed precision, as Accelerate names it."""
+    bucket_mb: float = 2.0
+    """Size of DDP's gradient buckets. With DDP's own 25 MB nine tenths of the authors' encoder would be sent only when
+    the backward pass is over; with 2 MB one hundredth is."""
+    timeout_minutes: float = 5.0
+    """How long a rank waits for the others before it gives up."""
+    log_every: int = Field(10, gt=0)
+    """Steps between two lines of training losses in metrics.jsonl."""
+    checkpoint_minutes: float = 5.0
+    """Time between two checkpoints; one is also written at the end of every stage."""
+
+
+class TrackingConfig(Strict):
+    """MLflow."""
+
+    enabled: bool = True
+    experiment: str = "distunlearn"
+    run_name: str | None = None
+    """Name of the run; that of its folder if not given."""
+
+
+class RunConfig(Strict):
+    """Everything that determines a run."""
+
+    shards: Path
+    """Folder that `distunlearn shard` wrote."""
+    sites: tuple[str, ...] | None = None
+    """Sites of the run, in the order of their domains; all sites of the folder if not given."""
+    seed: int = 0
+    task: TaskConfig = RegressionConfig()
+    encoder: EncoderConfig = VggConfig()
+    task_head: HeadConfig = HeadConfig()
+    domain_head: HeadConfig = HeadConfig(dropout=0.2)
+    data: DataConfig = DataConfig()
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    engine: EngineConfig = EngineConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @field_validator("stages")
+    @classmethod
+    def _names_differ(cls, stages: tuple[StageConfig, ...]) -> tuple[StageConfig, ...]:
+        names = [stage.name for stage in stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages have the same name: {names}")
+        return stages
+
+    def dump(self) -> str:
+        """As YAML that `load` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the configurations that come with the package."""
+    folder = files("distunlearn") / "presets"
+    return tuple(sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def load(config: Path | None, *, preset: str | None = None, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Put a configuration together: the preset, the file over it, the overrides over both.
+
+    Args:
+        config: a YAML file, or None.
+        preset: one of `presets()`, or None.
+        overrides: `key.inner=value`, values in YAML.
+
+    Raises:
+        UserError: a file that is missing or no YAML, an unknown key (named), a value of the wrong kind.
+    """
+    values: dict[str, Any] = {}
+    if preset is not None:
+        values = _preset(preset)
+    if config is not None:
+        values = _merged(values, _read(config))
+    for override in overrides:
+        values = _override(values, override)
+    source = str(config) if config else f"preset {preset}" if preset else "the configuration"
+    return RunConfig.read(values, source)
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in presets():
+        raise UserError(f"no preset {name!r}; there are {', '.join(presets())}")
+    return _mapping((files("distunlearn") / "presets" / f"{name}.yaml").read_text(), f"preset {name}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return _mapping(path.read_text(), str(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a YAML file or --preset") from None
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: must hold keys and values, such as `shards: FOLDER`")
+    return values
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` wins key by key; lists and choices of another kind (another `name`) are replaced whole."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = under.get(key)
+        same_kind = isinstance(below, dict) and isinstance(value, dict) and value.get("name", below.get("name")) == below.get("name")
+        merged[key] = _merged(below, value) if same_kind else value
+    return merged
+
+
+def _override(values: dict[str, Any], override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise UserError(f"--set {override}: write it as key.inner=value")
+    return _with(values, key.split("."), yaml.safe_load(text), override)
+
+
+def _with(values: Any, path: list[str], value: Any, override: str) -> Any:
+    """A copy of nested dicts and lists with one value set; `stages.0.epochs` reaches into lists."""
+    first, *rest = path
+    if isinstance(values, list):
+        if not first.isdigit() or int(first) >= len(values):
+            raise UserError(f"--set {override}: {first!r} is no position of a list of {len(values)}")
+        inner = _with(values[int(first)], rest, value, override) if rest else value
+        return [inner if index == int(first) else entry for index, entry in enumerate(values)]
+    if not isinstance(values, dict):
+        raise UserError(f"--set {override}: {first!r} has nothing inside")
+    return {**values, first: _with(values.get(first) or {}, rest, value, override) if rest else value}

@@ -1,0 +1,88 @@
+"""From a run in progress to a snapshot and back; a snapshot belongs to one configuration."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+from torch.optim import Optimizer
+
+from distunlearn.config import RunConfig
+from distunlearn.engine.checkpoint import Snapshot, optimiser_tensors, random_state, restore_optimiser, restore_random_state
+from distunlearn.engine.job import Job
+from distunlearn.engine.record import Record
+from distunlearn.engine.step import unwrapped
+from distunlearn.errors import UserError
+from distunlearn.run_folder import CONFIG
+
+MAY_CHANGE = {"tracking", "engine", "shards"}
+"""Settings that a run may be continued with changed: they do not touch what is learned. `shards` because folders are
+moved; that the scans are the same is seen from the plan's digest."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run is."""
+
+    stage: int
+    """Index of the stage in progress; the number of stages when all are done."""
+    step: int
+    """Steps that are done, over all stages."""
+
+
+def snapshot(job: Job, record: Record, optimisers: dict[str, Optimizer], position: Position) -> Snapshot:
+    """Everything that is needed to go on from here; to be called by every rank."""
+    tensors: dict[str, Tensor] = {}
+    for part, module in job.network.parts.items():
+        tensors |= {f"network/{part}/{name}": value for name, value in unwrapped(module).state_dict().items()}
+    groups: dict[str, Any] = {}
+    for name, optimiser in optimisers.items():
+        moments, groups[name] = optimiser_tensors(name, optimiser)
+        tensors |= moments
+    tensors["random"] = job.runtime.gather_rows(random_state(job.runtime.device)[None])
+    state = {
+        "stage": position.stage, "step": position.step, "optimisers": groups,
+        "metrics_bytes": record.length, "plans": _plan_digests(job), "world_size": job.runtime.world_size,
+    }  # fmt: skip
+    return Snapshot(tensors, state)
+
+
+def restore(found: Snapshot, job: Job, record: Record, optimisers: dict[str, Optimizer]) -> Position:
+    """Put network, optimisers, random state and metrics back to where the snapshot was taken.
+
+    Raises:
+        UserError: the shards hold other scans than those of the snapshot.
+    """
+    if found.state["plans"] != _plan_digests(job):
+        raise UserError(f"{record.run}: the scans are not those that this run was trained on so far; give another --out")
+    for part, module in job.network.parts.items():
+        prefix = f"network/{part}/"
+        unwrapped(module).load_state_dict({name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)})
+    for name, optimiser in optimisers.items():
+        if name in found.state["optimisers"]:
+            restore_optimiser(name, optimiser, found.tensors, found.state["optimisers"][name])
+    if found.state["world_size"] == job.runtime.world_size:
+        restore_random_state(found.tensors["random"][job.runtime.rank], job.runtime.device)
+    record.cut(found.state["metrics_bytes"])
+    return Position(found.state["stage"], found.state["step"])
+
+
+def _plan_digests(job: Job) -> dict[str, str]:
+    return {role: plan.digest() for role, plan in job.plans.items()}
+
+
+def refuse_other_run(run: Path, config: RunConfig) -> None:
+    """Refuse to go on in a folder in which another configuration was trained.
+
+    Raises:
+        UserError: names the settings that differ.
+    """
+    path = run / CONFIG
+    if not path.is_file():
+        return
+    before, now = yaml.safe_load(path.read_text()), yaml.safe_load(config.dump())
+    differ = sorted(key for key in before.keys() | now.keys() if key not in MAY_CHANGE and before.get(key) != now.get(key))
+    if differ:
+        raise UserError(f"{run}: holds a run with other {', '.join(differ)}; give another --out, or the same settings to go on with it")
