@@ -1,0 +1,62 @@
+"""Permutations and batch compositions as pure functions of a key, the same on every machine and numpy version."""
+
+import hashlib
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+Quota = Literal["equal", "proportional", "random"]
+
+
+@lru_cache(maxsize=1024)
+def permutation(key: str, n: int) -> Int[np.ndarray, " n"]:
+    """A permutation of 0…n-1 that `key` alone decides.
+
+    Philox is keyed by a digest and only its raw words are used: they are what numpy promises never to change (NEP 19).
+    """
+    words = np.random.Philox(
+        key=int.from_bytes(hashlib.blake2b(key.encode(), digest_size=16).digest(), "little")
+    ).random_raw(n)
+    order = np.argsort(words, kind="stable")
+    order.flags.writeable = False  # the cache hands out this very array
+    return order
+
+
+def cycled(key: str, n: int, start: int, count: int) -> Int[np.ndarray, " count"]:
+    """Items `start` to `start + count` of an endless run of permutations of 0…n-1, each of its own key."""
+    cycle, place = np.divmod(np.arange(start, start + count), n)
+    out = np.empty(count, dtype=np.int64)
+    for number in range(int(cycle[0]), int(cycle[-1]) + 1) if count else ():
+        here = cycle == number
+        out[here] = permutation(f"{key}/{number}", n)[place[here]]
+    return out
+
+
+def apportion(weights: Int[np.ndarray, " N"], total: int) -> Int[np.ndarray, " N"]:
+    """Split `total` in proportion to `weights`, at least one each, by largest remainder (earlier index on a tie)."""
+    shares = np.ones(len(weights), dtype=np.int64)
+    exact = weights / weights.sum() * total
+    while shares.sum() < total:
+        shares[np.argmax(exact - shares)] += 1
+    return shares
+
+
+def composition(quota: Quota, counts: Int[np.ndarray, " N"], batch: int, key: str) -> Int[np.ndarray, " N"]:
+    """How many scans of each site one batch holds, at least one each, before the sites take turns in it.
+
+    Args:
+        quota: equal shares, shares in proportion to `counts`, or any split of the batch with the same probability
+            (the authors draw random splits too, but favour the first site and throw the rest of a loaded batch away).
+        counts: scans a site.
+        batch: scans in the batch, at least one a site.
+        key: decides a random composition.
+    """
+    n = len(counts)
+    if quota == "proportional":
+        return apportion(counts, batch)
+    if quota == "random":
+        cuts = np.sort(permutation(key, batch - 1)[: n - 1]) + 1
+        return np.diff(np.concatenate([[0], cuts, [batch]]))
+    return batch // n + (np.arange(n) < batch % n).astype(np.int64)

@@ -1,0 +1,83 @@
+"""Reading ahead by threads into buffers that are used again and again: memory stays flat, and nothing is copied twice."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from distunlearn.streaming.manifest import Study
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Anything that fills a buffer with the stored values of scans, from many threads at once."""
+
+    def read(self, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
+        """Fill `out[i]` with row `rows[i]`."""
+
+
+class Buffers:
+    """A ring of batch buffers; pinned where there is a CUDA device, so that copies to it need not wait."""
+
+    def __init__(self, study: Study, number: int) -> None:
+        self._shape = (1, *study.shape) if study.kind == "volume" else study.shape
+        self._dtype = {"int16": torch.int16, "float32": torch.float32}[study.dtype]
+        self._ring: list[Tensor] = [self._new(0) for _ in range(number)]
+        self._next = 0
+
+    def take(self, scans: int) -> Tensor:
+        """The buffer that was handed out longest ago, cut to `scans`; it grows where it is too small."""
+        place = self._next
+        self._next = (place + 1) % len(self._ring)
+        if len(self._ring[place]) < scans:
+            self._ring[place] = self._new(scans)
+        return self._ring[place][:scans]
+
+    def _new(self, scans: int) -> Tensor:
+        return torch.empty((scans, *self._shape), dtype=self._dtype, pin_memory=torch.cuda.is_available())
+
+
+def read_ahead(
+    reader: Reader, requests: Iterable[Int[np.ndarray, " _"]], buffers: Buffers, *, ahead: int, threads: int
+) -> Iterator[Tensor]:
+    """Yield the stored values of each request in turn while the next `ahead` ones are being read.
+
+    Args:
+        reader: where scans come from.
+        requests: rows of the study's table.
+        buffers: at least `ahead + 1` of them; every further one keeps a yielded tensor whole for one request longer.
+        ahead: requests in flight.
+        threads: that read; each takes a part of a request.
+    """
+    flight: deque[tuple[Tensor, list[Future[None]]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+    try:
+        for rows in requests:
+            buffer = buffers.take(len(rows))
+            flight.append((buffer, _submit(pool, reader, rows, buffer, threads)))
+            if len(flight) > ahead:
+                yield _landed(*flight.popleft())
+        while flight:
+            yield _landed(*flight.popleft())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(
+    pool: ThreadPoolExecutor, reader: Reader, rows: Int[np.ndarray, " n"], buffer: Tensor, threads: int
+) -> list[Future[None]]:
+    parts = np.array_split(np.arange(len(rows)), threads)
+    out = buffer.numpy()
+    return [pool.submit(reader.read, rows[part], out[part[0] : part[-1] + 1]) for part in parts if len(part)]
+
+
+def _landed(buffer: Tensor, parts: list[Future[None]]) -> Tensor:
+    wait(parts)
+    for part in parts:
+        part.result()  # raises what the thread met
+    return buffer

@@ -1,0 +1,198 @@
+"""What a rank gets is what the plan says, read whole and checked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHAPE, seed_of, stored_values, write_site
+
+from distunlearn.batch import Batch
+from distunlearn.errors import UserError
+from distunlearn.streaming.loader import Loader, evaluation_batches
+from distunlearn.streaming.manifest import Study, read_study
+from distunlearn.streaming.plan import Plan
+from distunlearn.streaming.reader import IndexReader, read_rows
+from distunlearn.streaming.select import Selection, select
+
+Folder = Callable[..., Path]
+
+
+@pytest.fixture
+def study(study_folder: Folder) -> Study:
+    """Three sites of 1, 7 and 30 training scans."""
+    return read_study(
+        study_folder(tiny=[50.0], small=[50.0 + i for i in range(7)], large=[40.0 + i for i in range(30)])
+    )
+
+
+def loader(study: Study, batch: int = 8, **options: object) -> Loader[str]:
+    """A loader of both roles, X_u being other draws of the same scans."""
+    chosen = select(study, Selection(), split="train")
+    roles = {role: (chosen, Plan(chosen.counts, batch, 0, role)) for role in ("main", "unlearn")}
+    return Loader(study, roles, **options)  # type: ignore[arg-type]
+
+
+def scans(batches: Loader[str], start: int, stop: int, role: str = "main") -> list[list[int]]:
+    """Rows of the table, a list a step."""
+    return [batch[role].scan.tolist() for batch in batches.batches(start, stop)]
+
+
+def test_a_batch_holds_the_values_that_were_written(study: Study) -> None:
+    """On a device the volumes are scale times the stored values, one channel first, with site and labels beside them."""
+    for roles in loader(study, target=("age", "sex")).batches(0, 3):
+        batch = roles["main"].to("cpu")
+        assert batch.volume.shape == (8, 1, *SHAPE)
+        assert batch.volume.dtype == torch.float32
+        for i, row in enumerate(batch.scan.tolist()):
+            scan = study.table.iloc[row]
+            expected = stored_values(SHAPE, "int16", seed_of(scan["key"])) * np.float32(0.001)
+            np.testing.assert_allclose(batch.volume[i, 0].numpy(), expected, rtol=1e-6)
+            assert batch.domain[i] == scan["domain"]
+            assert batch.target[i].tolist() == [scan["age"], "FM".index(scan["sex"])]
+
+
+def test_tables_of_features_are_batches_of_rows(tmp_path: Path) -> None:
+    """Float features come as (B, F), and moving them to a device copies them out of the buffer."""
+    write_site(tmp_path, "tables", {"train": [50.0] * 6}, shape=(9,), dtype="float32")
+    study = read_study(tmp_path)
+    batches = loader(study, batch=4, depth=1).batches(0, 6)
+    first = next(batches)["main"].to("cpu")
+    before = first.volume.clone()
+    for _ in batches:
+        pass
+    assert first.volume.shape == (4, 9)
+    assert torch.equal(first.volume, before)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5, 16])
+def test_the_ranks_read_the_global_batch_of_the_plan(study: Study, world_size: int) -> None:
+    """For any number of ranks, dealing their scans back gives the very batch of one rank."""
+    alone = scans(loader(study), 0, 4)
+    ranks = [scans(loader(study, rank=rank, world_size=world_size), 0, 4) for rank in range(world_size)]
+    for step in range(4):
+        dealt = [0] * 8
+        for rank in range(world_size):
+            dealt[rank::world_size] = ranks[rank][step]
+        assert dealt == alone[step]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_threads_and_depth_change_nothing(study: Study, threads: int, depth: int) -> None:
+    """How scans are read does not decide which, nor what is in them."""
+    for one, other in zip(
+        loader(study).batches(0, 5), loader(study, threads=threads, depth=depth).batches(0, 5), strict=True
+    ):
+        assert torch.equal(one["unlearn"].scan, other["unlearn"].scan)
+        assert torch.equal(one["unlearn"].volume, other["unlearn"].volume)
+
+
+def test_resuming_reads_nothing_but_what_follows(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting at step 100000 gives the batches of an uninterrupted run and reads their bytes only."""
+    read: list[int] = []
+    plain = IndexReader.read
+
+    def counted(self: IndexReader, rows: np.ndarray, out: np.ndarray) -> None:
+        read.append(out.nbytes)
+        plain(self, rows, out)
+
+    monkeypatch.setattr(IndexReader, "read", counted)
+    whole = scans(loader(study), 99_998, 100_002)
+    read.clear()
+    assert scans(loader(study), 100_000, 100_002) == whole[2:]
+    assert sum(read) == 2 * 2 * 8 * 64  # two steps, two roles, eight scans of 64 bytes
+
+
+def test_roles_with_the_same_scans_and_plan_share_one_batch(study: Study) -> None:
+    """X_u = X_p is read once, and is the same object."""
+    chosen = select(study, Selection(), split="train")
+    same = select(study, Selection(), split="train", within=chosen)
+    plan = Plan(chosen.counts, 8, 0, "main")
+    for roles in Loader(study, {"main": (chosen, plan), "unlearn": (same, plan)}).batches(0, 2):
+        assert roles["main"] is roles["unlearn"]
+    for roles in loader(study).batches(0, 2):
+        assert roles["main"].scan.tolist() != roles["unlearn"].scan.tolist()
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_batch_stays_whole_for_depth_steps(study: Study, depth: int) -> None:
+    """Its buffer is only filled again when the depth-th batch after it is asked for."""
+    held: list[tuple[Batch, torch.Tensor]] = []
+    for roles in loader(study, depth=depth).batches(0, 12):
+        held.append((roles["main"], roles["main"].volume.clone()))
+        for batch, volume in held[-depth:]:
+            assert torch.equal(batch.volume, volume)
+
+
+def test_memory_is_flat(study: Study) -> None:
+    """Any number of steps goes through the same few buffers."""
+    places = {roles["main"].volume.data_ptr() for roles in loader(study, depth=2).batches(0, 50)}
+    assert len(places) <= 4
+
+
+def test_leaving_early_stops_the_readers(study: Study) -> None:
+    """A loop that ends before its last step leaves no thread behind."""
+    import threading
+
+    before = threading.active_count()
+    batches = loader(study).batches(0, 1000)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_nothing_but_split_train_is_trained_on(study: Study) -> None:
+    """A role whose scans are of another split is refused by the loader, whoever chose them."""
+    chosen = select(study, Selection(), split="test")
+    with pytest.raises(UserError, match="only split train is ever trained on"):
+        Loader(study, {"unlearn": (chosen, Plan(chosen.counts, 8, 0, "unlearn"))})
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 5, 40])
+def test_evaluation_sees_every_scan_once_and_in_order(study: Study, world_size: int) -> None:
+    """Nothing is padded or repeated, whatever the number of ranks; a rank may have nothing to do."""
+    rows = np.flatnonzero(study.table["split"] == "train")
+    seen = [
+        batch.scan
+        for rank in range(world_size)
+        for batch in evaluation_batches(study, rows, 4, rank=rank, world_size=world_size)
+    ]
+    assert torch.cat(seen).tolist() == rows.tolist()
+
+
+def test_a_flipped_bit_is_named_and_not_trained_on(study: Study) -> None:
+    """The scan, its shard and its site are named, and no batch with it comes out."""
+    scan = study.table[(study.table["site"] == "small") & (study.table["split"] == "train")].iloc[3]
+    shard = Path(study.root) / "small" / scan["shard"]
+    content = bytearray(shard.read_bytes())
+    content[scan["offset"] + 17] ^= 4
+    shard.write_bytes(content)
+    yielded: list[int] = []
+    with pytest.raises(
+        UserError, match=rf"site small: scan {scan['key']} in shard {scan['shard']}: its bytes are not those"
+    ):
+        yielded.extend(
+            row for roles in loader(study).batches(0, 9) for batch in roles.values() for row in batch.scan.tolist()
+        )
+    assert scan.name not in yielded
+
+
+def test_a_shard_that_shrinks_or_vanishes_in_a_run_is_named(study: Study) -> None:
+    """Damage that comes after the start is named as well."""
+    last = study.table.iloc[[-1]]
+    row, shard = last.index.to_numpy(), Path(study.root) / last["site"].item() / last["shard"].item()
+    out = np.empty((1, *SHAPE), dtype=np.int16)
+    shard.write_bytes(shard.read_bytes()[: last["offset"].item() + 3])
+    with pytest.raises(UserError, match="the shard ends before it"):
+        read_rows(study, row, out)
+    shard.unlink()
+    with pytest.raises(UserError, match=r"the shard cannot be read \(No such file or directory\)"):
+        read_rows(study, row, out)
+
+
+def test_a_label_that_no_scan_has_is_refused(study: Study) -> None:
+    """A target is looked for before anything is read."""
+    with pytest.raises(UserError, match=r"no scan has the label 'iq' \(known: age, sex\)"):
+        next(loader(study, target=("iq",)).batches(0, 1))

@@ -1,0 +1,149 @@
+"""Who is in X_p and X_u follows from rules over labels, and never from another split than the one asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distunlearn.errors import UserError
+from distunlearn.streaming.manifest import Study, read_study
+from distunlearn.streaming.select import Chosen, Selection, select
+
+Folder = Callable[..., Path]
+
+
+def ages(chosen: Chosen, site: str) -> list[float]:
+    """The ages of a site's chosen scans, sorted."""
+    table = chosen.study.table.iloc[chosen.rows]
+    return sorted(table["age"][table["site"] == site])
+
+
+@pytest.fixture
+def study(study_folder: Folder) -> Study:
+    """Biobank 45 to 74, OASIS 20 to 89 with a gap, each with a val and a test split of every age."""
+    every = [float(age) for age in range(20, 90)]
+    young_and_old = [float(age) for age in (*range(20, 40), *range(60, 90))]
+    splits = {"val": every, "test": every, "travelling": every}
+    return read_study(
+        study_folder(
+            biobank={"train": [float(age) for age in range(45, 75)], **splits},
+            oasis={"train": [*young_and_old, None], **splits},
+        )
+    )
+
+
+def test_a_scan_without_the_target_is_left_out_of_the_task_only(study: Study) -> None:
+    """X_p needs the label that is learnt; X_u does not."""
+    assert select(study, Selection(), split="train", needs=("age",)).counts == (30, 50)
+    unlearn = select(study, Selection(among="study"), split="train")
+    assert unlearn.counts == (30, 51)
+    assert (
+        "oasis: 50 scans, 1 without a label left out"
+        in select(study, Selection(), split="train", needs=("age",)).description
+    )
+
+
+@pytest.mark.parametrize("rule", ["all", "overlap"])
+def test_only_the_split_asked_for_is_chosen(study: Study, rule: str) -> None:
+    """No scan of validation, test or travelling people can be in a role, whatever the rule."""
+    chosen = select(study, Selection(rule=rule, among="study"), split="train")
+    assert set(study.table["split"].iloc[chosen.rows]) == {"train"}
+
+
+def test_the_overlap_is_where_all_sites_have_scans(study: Study) -> None:
+    """Computed from the lowest and highest label of each site, ends included, and told a site."""
+    chosen = select(study, Selection(rule="overlap"), split="train")
+    assert chosen.counts == (30, 15)
+    assert (ages(chosen, "oasis")[0], ages(chosen, "oasis")[-1]) == (60, 74)
+    assert chosen.description == (
+        "biobank: 30 scans, age 45 to 74",
+        "oasis: 15 scans, age 45 to 74, 1 without a label left out",
+    )
+    assert chosen.warnings == ("oasis: only 15 scans; with fewer than 20, what is learnt from them is them",)
+    given = select(study, Selection(rule="overlap", bounds=(60, 65)), split="train")
+    assert given.counts == (6, 6)
+
+
+def test_the_overlap_is_that_of_the_task(study: Study) -> None:
+    """With a biased X_p (table 2 of the paper), the overlap is between what X_p holds of each site."""
+    biased = Selection(where_site={"biobank": {"age": "<65"}, "oasis": {"age": ">60"}})
+    main = select(study, biased, split="train", needs=("age",))
+    assert (ages(main, "biobank")[-1], ages(main, "oasis")[0]) == (64, 61)
+    unlearn = select(study, Selection(rule="overlap"), split="train", within=main)
+    assert unlearn.counts == (4, 4)
+    assert np.isin(unlearn.rows, main.rows).all()
+
+
+def test_an_empty_overlap_is_refused(study: Study) -> None:
+    """The ranges of the sites are told, and nothing is trained."""
+    apart = Selection(where_site={"biobank": {"age": "<60"}, "oasis": {"age": ">=60"}})
+    main = select(study, apart, split="train")
+    with pytest.raises(UserError, match="do not overlap in age \\(biobank 45 to 59; oasis 60 to 89\\)"):
+        select(study, Selection(rule="overlap"), split="train", within=main)
+    with pytest.raises(UserError, match="no scan of site oasis in split train"):
+        select(study, Selection(rule="overlap", bounds=(45, 50)), split="train")
+
+
+def test_a_site_can_be_held_out_entirely(study: Study) -> None:
+    """Training on some sites leaves no scan of the others in the role."""
+    chosen = select(study, Selection(sites=("oasis",)), split="train")
+    assert chosen.counts == (0, 51)
+    assert chosen.description[0] == "biobank: held out"
+    assert set(chosen.domain) == {1}
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [("<50", 5), ("<=50", 6), (">= 70", 5), (">70", 4), ("50..52", 3), (50, 1), ((50, "51"), 2), ("!=50", 29)],
+)
+def test_conditions_on_numbers(study: Study, condition: object, count: int) -> None:
+    """Comparisons, ranges with both ends, single values and lists choose what they say."""
+    chosen = select(study, Selection.read({"sites": ["biobank"], "where": {"age": condition}}, "test"), split="train")
+    assert chosen.counts == (count, 0)
+
+
+@pytest.mark.parametrize(("condition", "count"), [("F", 15), ("!=F", 15), (("F", "M"), 30)])
+def test_conditions_on_text(study: Study, condition: object, count: int) -> None:
+    """Text is compared as a whole."""
+    chosen = select(study, Selection.read({"sites": ["biobank"], "where": {"sex": condition}}, "test"), split="train")
+    assert chosen.counts == (count, 0)
+
+
+def test_a_missing_label_meets_no_condition(study: Study) -> None:
+    """Neither a comparison nor its opposite chooses a scan whose label is missing."""
+    lower = select(study, Selection(where={"age": "<60"}, sites=("oasis",)), split="train")
+    upper = select(study, Selection(where={"age": ">=60"}, sites=("oasis",)), split="train")
+    assert lower.counts[1] + upper.counts[1] == 50
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rule": "where"}, "needs a condition"),
+        ({"where": {"age": "<old"}}, "'old' is no number"),
+        ({"bounds": [70, 60]}, "upside down"),
+        ({"rule": "some"}, "rule"),
+        ({"wear": {}}, "unknown key 'wear'"),
+    ],
+)
+def test_a_wrong_selection_is_refused_when_it_is_read(values: dict[str, object], message: str) -> None:
+    """The configuration is checked before any data are."""
+    with pytest.raises(UserError, match=message):
+        Selection.read(values, "unlearn")
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection(sites=("oassis",)), "oassis is no site of this study \\(known: biobank, oasis\\)"),
+        (Selection(where={"iq": ">100"}), "no scan has the label 'iq' \\(known: age, sex\\)"),
+        (Selection(where={"sex": "<3"}), "compares numbers, but the label holds text"),
+        (Selection(rule="overlap", label="sex"), "holds text, and an overlap needs numbers"),
+        (Selection(where={"age": ">200"}), "no scan of site biobank, oasis in split train is left"),
+    ],
+)
+def test_a_selection_that_does_not_fit_the_study_is_refused(study: Study, selection: Selection, message: str) -> None:
+    """Names that do not exist and rules that leave nothing are answered in one line."""
+    with pytest.raises(UserError, match=message):
+        select(study, selection, split="train")
