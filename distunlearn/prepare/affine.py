@@ -1,0 +1,74 @@
+"""Which way a scan lies: its affine, checked, and its array turned to right, anterior, superior."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Num
+from nibabel.orientations import io_orientation
+
+from distunlearn.prepare.config import Orientation
+from distunlearn.prepare.refusal import Refusal
+
+Affine = Float[np.ndarray, "4 4"]
+AGREEMENT = 1e-3
+"""How far the axes of sform and qform may differ, in voxels."""
+ZOOMS_MM = (0.1, 20.0)
+MAX_CONDITION = 1e3
+
+
+def check_affine(header: Any, orientation_from: Orientation) -> Affine:
+    """The affine (4, 4) of a NIfTI header, voxel to world in mm.
+
+    Raises:
+        Refusal: there is none, it is unusable, or sform and qform disagree and no preference is given.
+    """
+    coded = {name: affine for name in ("sform", "qform") if (affine := _coded(header, name)) is not None}
+    if not coded:
+        raise Refusal("orientation", "says nothing of its orientation (sform and qform codes are 0); set them")
+    if orientation_from != "agree" and orientation_from in coded:
+        affine = coded[orientation_from]
+    else:
+        affine = next(iter(coded.values()))
+        _check_agreement(list(coded.values()))
+    return affine
+
+
+def canonical(voxels: Num[np.ndarray, "I J K"], affine: Affine) -> Num[np.ndarray, "X Y Z"]:
+    """A view of `voxels` (I, J, K) as (right, anterior, superior); nothing is copied."""
+    orientation = io_orientation(affine).astype(int)
+    turned = voxels.transpose(np.argsort(orientation[:, 0]))
+    flips = orientation[np.argsort(orientation[:, 0]), 1]
+    return turned[tuple(slice(None, None, flip) for flip in flips)]
+
+
+def _coded(header: Any, name: str) -> Affine | None:
+    if int(header[f"{name}_code"]) <= 0:
+        return None
+    try:
+        affine = np.asarray(getattr(header, f"get_{name}")(), dtype=float)
+    except Exception:  # noqa: BLE001 - nibabel raises what it likes on an impossible quaternion
+        raise Refusal("affine", f"has an impossible {name}; set it again") from None
+    return _usable(affine, name)
+
+
+def _usable(affine: Affine, name: str) -> Affine:
+    if not np.isfinite(affine).all():
+        raise Refusal("affine", f"has NaN or infinity in its {name}; set it again")
+    zooms = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if zooms.min() < ZOOMS_MM[0] or zooms.max() > ZOOMS_MM[1]:
+        raise Refusal(
+            "zooms",
+            f"has voxels of {', '.join(f'{z:.3g}' for z in zooms)} mm; {ZOOMS_MM[0]} to {ZOOMS_MM[1]} are believed",
+        )
+    if np.linalg.cond(affine[:3, :3] / zooms) > MAX_CONDITION:
+        raise Refusal("affine", f"has a singular {name}; set it again")
+    return affine
+
+
+def _check_agreement(affines: list[Affine]) -> None:
+    first, last = affines[0][:3, :3], affines[-1][:3, :3]
+    zoom = np.sqrt((first**2).sum(axis=0)).min()
+    if np.abs(first - last).max() > AGREEMENT * zoom:
+        raise Refusal(
+            "affines-disagree", "has an sform and a qform that disagree; say which to follow (--orientation-from)"
+        )

@@ -1,0 +1,120 @@
+"""One checked record a scan, whatever kind of source it came from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from distunlearn.errors import UserError
+from distunlearn.prepare.config import PrepareConfig
+from distunlearn.prepare.labels import check_sex_code, read_label
+from distunlearn.prepare.refusal import LEFT_OUT, Dropped, Refusal
+from distunlearn.prepare.tabular import Row, Table, find_column, is_missing
+from distunlearn.shard_format import SPLITS
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan with the names that its source gives it; nothing of this but the labels is ever written."""
+
+    site: str
+    subject: str
+    session: str
+    """Empty when there is one session only."""
+    path: Path | None
+    place: str
+    """Where it stands in the source, in words that may be shown: "participants.tsv line 7"."""
+    labels: dict[str, str]
+    split: str | None = None
+    """The split that the source gives, if it gives one."""
+    traveller: str | None = None
+    """Code that a person has at every site at which they were scanned."""
+    features: tuple[float, ...] | None = None
+
+
+@dataclass
+class Found:
+    """What a source holds."""
+
+    scans: list[Scan] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    left_out: int = 0
+    """Scans that the user's own options left out."""
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, other: "Found") -> None:
+        """Append what another source holds."""
+        self.scans += other.scans
+        self.dropped += other.dropped
+        self.left_out += other.left_out
+        self.notes += other.notes
+
+    def refuse(self, site: str, refusal: Refusal, place: str, source: str) -> None:
+        """Count a scan that is not taken: left out by the user's options, or refused."""
+        if refusal.rule == LEFT_OUT:
+            self.left_out += 1
+        else:
+            self.dropped.append(Dropped(site, refusal.rule, refusal.reason, place, source))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a table keeps what is asked for: name to heading."""
+
+    labels: dict[str, str]
+    split: str | None
+    traveller: str | None
+    units_a_year: float
+
+    @classmethod
+    def of(cls, tables: Iterable[Table], config: PrepareConfig, *, units_a_year: float = 1.0) -> "Columns":
+        """Find the columns in tables of which the later ones win.
+
+        Raises:
+            UserError: a column that the user named is in none of them.
+        """
+        tables = list(tables)
+        found = {
+            name: heading
+            for name in (*config.labels, "split", "traveller")
+            if (heading := _heading(name, tables, config))
+        }
+        for table in tables:
+            if found.get("sex") in table.columns:
+                check_sex_code((row.cells[found["sex"]] for row in table.rows), table.name, config)
+        labels = {name: found[name] for name in config.labels if name in found}
+        return cls(labels, found.get("split"), found.get("traveller"), units_a_year)
+
+
+def _heading(name: str, tables: list[Table], config: PrepareConfig) -> str | None:
+    """The heading of a column in the first table that has it."""
+    named = config.columns.get(name)
+    if named is not None:
+        if not any(named in table.columns for table in tables):
+            raise UserError(f"no column {named!r} for {name}; look at the headings, and at --column")
+        return named
+    return next((heading for table in tables if (heading := find_column(table, name, {}))), None)
+
+
+def with_row(scan: Scan, cells: dict[str, str], columns: Columns, config: PrepareConfig) -> Scan:
+    """Give a scan what its row says of it.
+
+    Raises:
+        Refusal: a cell cannot be believed.
+    """
+    labels = {name: read_label(name, cells.get(columns.labels.get(name, ""), ""), config, units_a_year=columns.units_a_year)
+              for name in config.labels}  # fmt: skip
+    split = cells.get(columns.split or "", "")
+    traveller = cells.get(columns.traveller or "", "")
+    if not is_missing(split) and split not in SPLITS:
+        raise Refusal("split", f"has a split that is none of {', '.join(SPLITS)}; correct it, or write n/a")
+    return replace(
+        scan,
+        labels=labels,
+        split=None if is_missing(split) else split,
+        traveller=None if is_missing(traveller) else traveller,
+    )
+
+
+def place_of(table: Table, row: Row) -> str:
+    """Where a row stands, in words that name nobody."""
+    return f"{table.name} line {row.line}"

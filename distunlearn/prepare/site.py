@@ -1,0 +1,76 @@
+"""One site's folder: its shards, then its table, then, last of all, its manifest."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from distunlearn.prepare.assign import Sample
+from distunlearn.prepare.work import Prepare
+from distunlearn.prepare.write import ShardRecord, file_digest, find_shard, plan_shards, whole_file, write_shard
+from distunlearn.progress import Advance
+from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, TABLE, Counts, Manifest, preprocessing_digest
+
+
+@dataclass
+class SiteJob:
+    """What is to be written for one site."""
+
+    site: str
+    samples: list[Sample]
+    folder: Path
+    private: Path
+    """Where the records of finished shards are kept."""
+    kind: Literal["volume", "features"]
+    shape: tuple[int, ...]
+    preprocessing: dict[str, Any]
+    labels: tuple[str, ...]
+    per_shard: int
+    orientation_from: str
+    records: list[ShardRecord] = field(default_factory=list)
+
+
+def write_site(job: SiteJob, prepare: Prepare, advance: Advance) -> list[ShardRecord]:
+    """Write the shards of a site that are not there yet, and sweep away what does not belong to them."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    job.private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    plans = plan_shards(
+        job.site, job.samples, job.per_shard, done_to={"how": job.preprocessing, "affine": job.orientation_from}
+    )
+    known = [find_shard(plan, job.folder, job.private) for plan in plans]
+    if None in known:
+        (job.folder / MANIFEST).unlink(missing_ok=True)  # nobody may take half of the new shards for the old ones
+    records = []
+    for plan, record in zip(plans, known, strict=True):
+        if record:
+            advance(len(plan.samples))
+        records.append(record or write_shard(plan, job.folder, job.private, prepare))
+    names = {record.entry.name for record in records if record.entry}
+    for path in [*job.folder.glob("*.tar"), *job.folder.glob(".*.part")]:
+        if path.name not in names:
+            path.unlink()
+    return records
+
+
+def finish_site(job: SiteJob, refused_before: dict[str, int]) -> Counts:
+    """Write the table and the manifest of a site whose shards are complete."""
+    rows = [row for record in job.records for row in record.rows]
+    refused = Counter(refused_before) + Counter(drop.rule for record in job.records for drop in record.dropped)
+    counts = Counts(found=len(rows) + refused.total(), written=len(rows), refused=dict(sorted(refused.items())))
+    table = "".join("\t".join(row) + "\n" for row in [(*PLACE_COLUMNS, *job.labels), *rows]).encode()
+    _write_if_new(job.folder / TABLE, table)
+    manifest = Manifest(
+        site=job.site, kind=job.kind, shape=job.shape, dtype="int16" if job.kind == "volume" else "float32",
+        preprocessing=job.preprocessing, preprocessing_digest=preprocessing_digest(job.preprocessing),
+        shards=tuple(record.entry for record in job.records if record.entry),
+        table_xxh3=file_digest(job.folder / TABLE), labels=job.labels, counts=counts,
+    )  # fmt: skip
+    _write_if_new(job.folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
+    return counts
+
+
+def _write_if_new(path: Path, content: bytes) -> None:
+    if path.exists() and path.read_bytes() == content:
+        return
+    with whole_file(path) as stream:
+        stream.write(content)

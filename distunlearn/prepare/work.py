@@ -1,0 +1,75 @@
+"""The scans of a shard, prepared in worker processes and handed back in order."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+from jaxtyping import Num
+
+from distunlearn.errors import UserError
+from distunlearn.prepare.config import PrepareConfig
+from distunlearn.prepare.refusal import Refusal
+from distunlearn.prepare.scans import Scan
+from distunlearn.prepare.volume import Stats, prepare_volume
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a scan: an array, or the rule that it breaks."""
+
+    array: Num[np.ndarray, "..."] | None = None
+    stats: Stats | None = None
+    rule: str = ""
+    reason: str = ""
+
+
+Prepare = Callable[[Iterable[Scan]], Iterator[Prepared]]
+
+
+def prepare_one(scan: Scan, config: PrepareConfig) -> Prepared:
+    """Prepare one scan; whatever goes wrong with its file is a refusal, so that the others go on."""
+    try:
+        if scan.features is not None:
+            return Prepared(np.array(scan.features, np.float32), Stats(1.0, 0.0, 1.0))
+        assert scan.path is not None
+        return Prepared(*prepare_volume(scan.path, config.preprocessing, orientation_from=config.orientation_from))
+    except Refusal as refusal:
+        return Prepared(rule=refusal.rule, reason=refusal.reason)
+    except MemoryError:
+        return Prepared(rule="memory", reason="needs more memory than there is; use fewer --workers")
+    except Exception as error:  # noqa: BLE001 - one bad file must not end a night's work; its kind is in the reason
+        return Prepared(rule="unreadable", reason=f"cannot be prepared ({type(error).__name__}); please report it")
+
+
+@contextmanager
+def pool(config: PrepareConfig) -> Iterator[Prepare]:
+    """Worker processes; yields a function that prepares scans, in their order, a few ahead of the one in hand."""
+    workers = config.workers or os.cpu_count() or 1
+    if workers == 1:
+        yield lambda scans: (prepare_one(scan, config) for scan in scans)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+        yield lambda scans: _in_order(executor, scans, config, ahead=4 * workers)
+
+
+def _in_order(
+    executor: ProcessPoolExecutor, scans: Iterable[Scan], config: PrepareConfig, *, ahead: int
+) -> Iterator[Prepared]:
+    waiting: deque[Future[Prepared]] = deque()
+    try:
+        for scan in scans:
+            waiting.append(executor.submit(prepare_one, scan, config))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process was killed, most likely for want of memory; run again with fewer --workers (what is done is kept)"
+        ) from None
