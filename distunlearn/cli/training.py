@@ -1,20 +1,28 @@
-"""Commands that train: train."""
+"""Commands that train: train, launch, sync."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from distunlearn.errors import UserError
+
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(train)
+    app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(launch)
+    app.command()(sync)
 
 
 def train(
     out: Annotated[Path, typer.Option(help="The run folder; a run that was stopped there goes on.")],
     config: Annotated[Path | None, typer.Option(help="YAML file; see docs/configuration.md.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A configuration that comes with the package: demo, authors, …")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A configuration that comes with the package: demo, authors, …")
+    ] = None,
     shards: Annotated[Path | None, typer.Option(help="Folder that `distunlearn shard` wrote.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key.inner=value; may be given again.")] = None,
 ) -> None:
@@ -29,3 +37,41 @@ def train(
 
     if run_training(resolved, out):
         conclude(out)
+
+
+def launch(
+    command: Annotated[list[str], typer.Argument(help="What to start, with its options: train …")],
+    nproc: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine: one a GPU, or one for two cores.")
+    ] = None,
+    config_file: Annotated[
+        Path | None, typer.Option(help="Accelerate's YAML file, such as launch/accelerate/8gpu.yaml.")
+    ] = None,
+) -> None:
+    """Start a command in several processes: `distunlearn launch --nproc 2 train …` wraps `accelerate launch`."""
+    if nproc is None and config_file is None:
+        raise UserError("launch: give --nproc, the number of processes, or --config-file")
+    options = [] if config_file is None else ["--config_file", str(config_file)]
+    if nproc is not None:
+        options += ["--num_processes", str(nproc)]
+    if config_file is None:
+        # --multi_gpu even without a GPU: with --cpu Accelerate starts one process and says nothing.
+        options += [
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+            *(["--multi_gpu"] if nproc != 1 else []),
+        ]
+    full = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "distunlearn", *command]
+    os.execv(sys.executable, full)
+
+
+def sync(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
+    """Tell MLflow what it lacks of these runs, for instance after its server was down."""
+    from distunlearn.tracking import sync as sync_run
+
+    for run in runs:
+        print(f"{run}: {sync_run(run)} figures were new to MLflow")

@@ -15,7 +15,7 @@ from filelock import FileLock
 from distunlearn.errors import UserError
 from distunlearn.run_folder import METRICS, read_json, write_json
 from distunlearn.tracking.names import takes
-from distunlearn.tracking.record import ARTIFACTS, FOLDER, MIRRORED, Request, whole_lines
+from distunlearn.tracking.record import ARTIFACTS, FOLDER, MIRRORED, GrowingLines, Request
 from distunlearn.tracking.store import MOST_METRICS, Point, Store, tracking_uri, without_credentials
 
 TAG = "distunlearn.run"
@@ -33,18 +33,16 @@ class Mirror:
         self.store.params(self.id, self.request.params, self.request.tags | {TAG: self.request.id})
         self._known = set(self.store.client.get_run(self.id).data.metrics)
         self._steps: dict[str, set[int]] = {}
-        self._read = {METRICS: 0, ARTIFACTS: 0}
+        self._metrics, self._artifacts = GrowingLines(run / METRICS), GrowingLines(run / ARTIFACTS)
         self._tables: list[str] = []
 
     def catch_up(self) -> int:
         """Tell MLflow what was written since the last look; returns how many figures were new to it."""
-        lines, end = whole_lines(self.run / METRICS, self._read[METRICS])
-        new = (point for line in lines for point in points_of(line) if self._is_new(point))
+        new = (point for line in self._metrics.new() for point in points_of(line) if self._is_new(point))
         count = 0
         while batch := tuple(islice(new, MOST_METRICS)):
             self.store.points(self.id, batch)
             count += len(batch)
-        self._read[METRICS] = end
         self._files()
         return count
 
@@ -64,7 +62,7 @@ class Mirror:
         return is_new
 
     def _files(self) -> None:
-        lines, end = whole_lines(self.run / ARTIFACTS, self._read[ARTIFACTS])
+        lines = self._artifacts.new()
         for line in lines:
             path = self.run / line["path"]
             if path.exists():
@@ -73,7 +71,6 @@ class Mirror:
                 self._tables.append(f"tables/{path.name}")
         if lines and self._tables:
             self.store.show_tables(self.id, dict.fromkeys(self._tables))
-        self._read[ARTIFACTS] = end
 
     def _find_or_create(self) -> str:
         wanted = os.environ.get("MLFLOW_RUN_ID")

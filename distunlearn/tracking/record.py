@@ -64,18 +64,35 @@ def previous_id(run: Path) -> dict[str, str]:
         return {}
 
 
-def whole_lines(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
-    """The JSON objects of a growing file from byte `start`, and the byte after the last whole line.
+class GrowingLines:
+    """JSON objects, one a line, of a file that somebody appends to and sometimes cuts back."""
 
-    A line that is still being written is left for the next time; one that a killed process left torn is passed over.
-    """
-    if not path.exists():
-        return [], start
-    with path.open("rb") as file:
-        file.seek(start)
-        text = file.read()
-    whole = text[: text.rfind(b"\n") + 1]
-    return [line for line in map(_object, whole.splitlines()) if line], start + len(whole)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._restart()
+
+    def _restart(self) -> None:
+        self._end, self._last = 0, b""
+
+    def new(self) -> list[dict[str, Any]]:
+        """What was appended since the last call; everything again, if the file was cut back behind that point.
+
+        A line that is still being written waits for the next call; one that a killed process left torn is passed over.
+        """
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._end - len(self._last))
+            text = file.read()
+            if not text.startswith(self._last):  # a training that went on from a checkpoint rewrites what came after it
+                self._restart()
+                file.seek(0)
+                text = file.read()
+        whole = text[len(self._last) : text.rfind(b"\n") + 1]
+        lines = whole.splitlines(keepends=True)
+        if lines:
+            self._end, self._last = self._end + len(whole), lines[-1]
+        return [line for line in map(_object, lines) if line]
 
 
 def _object(line: bytes) -> dict[str, Any]:

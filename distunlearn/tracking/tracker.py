@@ -13,7 +13,7 @@ import distunlearn
 from distunlearn.errors import UserError
 from distunlearn.run_folder import write_json
 from distunlearn.tracking.mirror import experiment_of
-from distunlearn.tracking.record import ARTIFACTS, FOLDER, LOG, Request, previous_id
+from distunlearn.tracking.record import ARTIFACTS, FOLDER, LOG, REQUEST, Request, previous_id
 from distunlearn.tracking.store import tracking_uri, where_to_look, without_credentials
 
 if TYPE_CHECKING:
@@ -78,8 +78,14 @@ class Tracker:
             tracker._mirror = _start(run)
         return tracker
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Nothing to do: the mirror reads the line itself."""
+    @classmethod
+    def reopen(cls, run: Path) -> "Tracker":
+        """Start the mirror of a run once more, to add what was found out after its training; silent if it had none."""
+        tracker = cls(run, None)
+        if (run / REQUEST).exists():
+            with tracker._though_disk_fails():
+                tracker._mirror = _start(run)
+        return tracker
 
     def figure(self, name: str, figure: "Figure") -> None:
         """Keep a figure as RUN/tracking/figures/NAME.png and show it in MLflow."""

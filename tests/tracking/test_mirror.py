@@ -85,6 +85,18 @@ def test_half_a_line_waits_and_a_torn_one_is_passed_over(run: Path, told: Told) 
     assert told() == expected(32)
 
 
+def test_figures_are_not_lost_when_the_file_is_cut_back(run: Path, told: Told) -> None:
+    """A training that goes on from a checkpoint cuts the file and writes past the old end: every later step is told."""
+    Request(experiment="e", run_name="r").write(run)
+    follower = Mirror(run)
+    follower.catch_up()
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:20]))
+    write_metrics(run, range(20, 45), start=9000.0)
+    assert follower.catch_up() == 2 * 15
+    assert told() == expected(45)
+
+
 def test_keys_that_are_no_metrics_are_left_out(run: Path, told: Told) -> None:
     """Text, keys without a slash and names that MLflow refuses are left in the file and do not stop the others."""
     with (run / "metrics.jsonl").open("a") as file:

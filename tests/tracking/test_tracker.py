@@ -13,7 +13,7 @@ import pytest
 from tracked_run import Told, expected, opened, status_of, until, write_metrics
 
 from distunlearn.errors import UserError
-from distunlearn.tracking import sync
+from distunlearn.tracking import Tracker, sync
 from distunlearn.tracking.record import Request
 from distunlearn.tracking.store import SQLITE
 
@@ -161,3 +161,15 @@ def test_a_resumed_run_continues_its_mlflow_run(run: Path, told: Callable[[], ob
     assert tracker.complete
     assert json.loads((run / "mlflow.json").read_text()) == first
     assert told() == expected(32)
+
+
+def test_what_is_found_out_after_training_is_added(run: Path, told: Told) -> None:
+    """The mirror can be started once more, for the report and the figures that are made when training is over."""
+    Request(experiment="e", run_name="r", status="FINISHED").write(run)
+    tracker = Tracker.reopen(run)
+    (run / "report.html").write_text("<p>report</p>")
+    tracker.artifact(run / "report.html")
+    tracker.close("FINISHED")
+    assert tracker.complete
+    assert told() == expected(30)
+    assert [path.name for path in (run.parent / "mlartifacts").rglob("*.html")] == ["report.html"]
