@@ -3,26 +3,21 @@
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
-from jaxtyping import Float, Num
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
+from jaxtyping import Num
 
-from distunlearn.prepare.affine import check_affine
+from distunlearn.prepare.affine import Affine
 from distunlearn.prepare.config import Orientation
+from distunlearn.prepare.header import Header, read_header
 from distunlearn.prepare.refusal import Refusal
 
-SIDES = (8, 1024)
-MAX_BYTES = 2**31
-"""Most voxel bytes of a scan; a header that promises more is refused before anything is read."""
 GZIP = b"\x1f\x8b"
-HEADERS: dict[int, tuple[Any, bytes]] = {348: (Nifti1Header, b"n+1\0"), 540: (Nifti2Header, b"n+2\0\r\n\x1a\n")}
-READABLE = "iuf"
-"""Kinds of numpy dtypes that hold an intensity: signed, unsigned, floating."""
+HEADER_BYTES = 1024
+ENOUGH_ZIPPED = 65536
+"""Bytes of a gzip file that certainly hold the first `HEADER_BYTES` of what is in it."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +25,9 @@ class Image:
     """A checked scan."""
 
     voxels: Num[np.ndarray, "I J K"]
-    """(I, J, K) in Fortran order, as stored: not scaled."""
-    affine: Float[np.ndarray, "4 4"]
-    """(4, 4) voxel to world, mm."""
+    """In Fortran order, as stored: not scaled."""
+    affine: Affine
+    """Voxel to world, mm."""
     slope: float
     intercept: float
 
@@ -48,27 +43,40 @@ def read_nifti(source: Path | bytes, *, orientation_from: Orientation = "agree")
         Refusal: with the rule that the file breaks.
     """
     data = source if isinstance(source, bytes) else _read_file(source)
-    zipped = data[:2] == GZIP
-    header = _header(_inflate(data[:65536], 1024, whole=False) if zipped else data[:1024])
-    shape, dtype, offset = _layout(header)
-    affine = check_affine(header, orientation_from)
-    slope, intercept = _scaling(header)
-    length = offset + int(np.prod(shape)) * dtype.itemsize
-    data = _inflate(data, length, whole=True) if zipped else data
-    if len(data) < length:
-        raise Refusal("truncated", f"holds {len(data)} of the {length} bytes that its header promises; copy it again")
-    if len(data) > length:
+    header = _header(data, orientation_from)
+    data = _inflate(data, header.length, whole=True) if data[:2] == GZIP else data
+    if len(data) < header.length:
+        raise Refusal(
+            "truncated", f"holds {len(data)} of the {header.length} bytes that its header promises; copy it again"
+        )
+    if len(data) > header.length:
         raise Refusal("trailing-bytes", "goes on after its last voxel; write it again with any NIfTI tool")
-    voxels = np.frombuffer(data, dtype, offset=offset).reshape(shape, order="F")
+    voxels = np.frombuffer(data, header.dtype, offset=header.offset).reshape(header.shape, order="F")
     _check_finite(voxels)
-    return Image(voxels, affine, slope, intercept)
+    return Image(voxels, header.affine, header.slope, header.intercept)
 
 
-def _read_file(path: Path) -> bytes:
+def check_nifti(path: Path, *, orientation_from: Orientation = "agree") -> Header:
+    """Read and check no more than the header of a file: a millisecond, for a dry run.
+
+    Raises:
+        Refusal: with the rule that the header breaks.
+    """
+    return _header(_read_file(path, ENOUGH_ZIPPED), orientation_from)
+
+
+def _header(data: bytes, orientation_from: Orientation) -> Header:
+    zipped = data[:2] == GZIP
+    start = _inflate(data[:ENOUGH_ZIPPED], HEADER_BYTES, whole=False) if zipped else data[:HEADER_BYTES]
+    return read_header(start, orientation_from)
+
+
+def _read_file(path: Path, most: int = -1) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             raise Refusal("no-file", "is no regular file")
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            return stream.read(most)
     except FileNotFoundError:
         raise Refusal("missing-file", "is not there, or is a link to nowhere; with datalad, get it first") from None
     except OSError as error:
@@ -76,11 +84,14 @@ def _read_file(path: Path) -> bytes:
 
 
 def _inflate(data: bytes, length: int, *, whole: bool) -> bytes:
-    """Gunzip up to `length` bytes; with `whole`, insist that the stream is complete, right, and not a byte longer."""
+    """Gunzip up to `length` bytes; with `whole`, insist that the stream is complete, right, and not a byte longer.
+
+    Never unpacks more than one byte beyond `length`, so that a gzip bomb costs no more than its header admits.
+    """
     parts: list[bytes] = []
     missing = length
     try:
-        while True:
+        while True:  # bgzip writes many streams one behind the other
             stream = isal_zlib.decompressobj(wbits=31)
             parts.append(stream.decompress(data, missing + 1))
             missing -= len(parts[-1])
@@ -96,61 +107,6 @@ def _inflate(data: bytes, length: int, *, whole: bool) -> bytes:
     if whole and not stream.eof:
         raise Refusal("gzip", "is cut off: its gzip stream does not end; copy it again")
     return b"".join(parts)
-
-
-def _header(start: bytes) -> Any:
-    for order in ("<", ">"):
-        size = int(np.frombuffer(start[:4].ljust(4, b"\0"), f"{order}i4")[0])
-        if size in HEADERS and len(start) >= size:
-            kind, magic = HEADERS[size]
-            header = kind(start[:size], endianness=order, check=False)
-            if bytes(header["magic"]).rstrip(b"\0") != magic.rstrip(b"\0"):
-                raise Refusal(
-                    "no-nifti", "is no single-file NIfTI (wrong magic); convert it, e.g. with dcm2niix or mri_convert"
-                )
-            return header
-    raise Refusal("no-nifti", "is no NIfTI file; convert it, e.g. with dcm2niix or mri_convert")
-
-
-def _layout(header: Any) -> tuple[tuple[int, int, int], np.dtype[Any], int]:
-    dims = [int(n) for n in header["dim"]]
-    shape = tuple(dims[1 : dims[0] + 1])
-    if not 3 <= dims[0] <= 7 or any(n != 1 for n in shape[3:]):
-        raise Refusal("dimensions", f"has dimensions {shape}; one 3-D volume is needed")
-    if min(shape) < 1 or min(shape[:3]) < SIDES[0] or max(shape) > SIDES[1]:
-        raise Refusal("size", f"has {'×'.join(map(str, shape[:3]))} voxels; each side must be {SIDES[0]} to {SIDES[1]}")
-    dtype = _dtype(header)
-    offset = float(header["vox_offset"])
-    if not (np.isfinite(offset) and offset == int(offset) and int(header["sizeof_hdr"]) + 4 <= offset <= 2**24):
-        raise Refusal("vox-offset", "says that its voxels begin inside its header; write it again with any NIfTI tool")
-    if int(np.prod(shape)) * dtype.itemsize > MAX_BYTES:
-        raise Refusal("size", f"promises more than {MAX_BYTES // 2**30} GiB of voxels; resample it first")
-    return (shape[0], shape[1], shape[2]), dtype, int(offset)
-
-
-def _dtype(header: Any) -> np.dtype[Any]:
-    try:
-        dtype: np.dtype[Any] = np.dtype(header.get_data_dtype())
-    except Exception:  # noqa: BLE001 - nibabel raises what it likes on an unknown code
-        raise Refusal("datatype", "has an unknown datatype; convert it to int16 or float32") from None
-    if dtype.kind not in READABLE or dtype.itemsize > 8:
-        raise Refusal("datatype", "does not hold one real number a voxel; convert it to int16 or float32")
-    if int(header["bitpix"]) != 8 * dtype.itemsize:
-        raise Refusal(
-            "datatype", "has a datatype and a bitpix that contradict each other; write it again with any NIfTI tool"
-        )
-    return dtype.newbyteorder(header.endianness)
-
-
-def _scaling(header: Any) -> tuple[float, float]:
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0 or np.isnan(slope):
-        return 1.0, 0.0  # the standard's "not scaled"
-    if not (1e-30 < slope < 1e30) or not abs(intercept) < 1e30:
-        raise Refusal(
-            "scaling", "has a negative, infinite or absurd scl_slope or scl_inter; write it again without scaling"
-        )
-    return slope, intercept
 
 
 def _check_finite(voxels: Num[np.ndarray, "I J K"]) -> None:

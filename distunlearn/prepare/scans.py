@@ -29,6 +29,7 @@ class Scan:
     traveller: str | None = None
     """Code that a person has at every site at which they were scanned."""
     features: tuple[float, ...] | None = None
+    segmentation: Path | None = None
 
 
 @dataclass

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Num, UInt8
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.refusal import Refusal
 from distunlearn.prepare.scans import Scan
-from distunlearn.prepare.volume import Stats, prepare_volume
+from distunlearn.prepare.volume import prepare_volume
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,11 @@ class Prepared:
     """What became of a scan: an array, or the rule that it breaks."""
 
     array: Num[np.ndarray, "..."] | None = None
-    stats: Stats | None = None
+    """Volume (W, H, D) int16, or features (F,) float32."""
+    segmentation: UInt8[np.ndarray, "W H D"] | None = None
+    scale: float = 1.0
+    mean: float = 0.0
+    sd: float = 1.0
     rule: str = ""
     reason: str = ""
 
@@ -36,9 +40,17 @@ def prepare_one(scan: Scan, config: PrepareConfig) -> Prepared:
     """Prepare one scan; whatever goes wrong with its file is a refusal, so that the others go on."""
     try:
         if scan.features is not None:
-            return Prepared(np.array(scan.features, np.float32), Stats(1.0, 0.0, 1.0))
+            return Prepared(np.array(scan.features, np.float32))
         assert scan.path is not None
-        return Prepared(*prepare_volume(scan.path, config.preprocessing, orientation_from=config.orientation_from))
+        volume = prepare_volume(
+            scan.path,
+            config.preprocessing,
+            orientation_from=config.orientation_from,
+            segmentation=scan.segmentation,
+        )
+        return Prepared(volume.stored, volume.segmentation, volume.scale, volume.mean, volume.sd)
+    except UserError:
+        raise
     except Refusal as refusal:
         return Prepared(rule=refusal.rule, reason=refusal.reason)
     except MemoryError:

@@ -129,12 +129,11 @@ def _add(tar: tarfile.TarFile, stream: BinaryIO, plan: ShardPlan, done: tuple[Sa
     """Add one sample to the tar and give its row of the table."""
     sample, prepared = done
     assert prepared.array is not None
-    assert prepared.stats is not None
-    stats, values = prepared.stats, prepared.array.tobytes()
+    values = prepared.array.tobytes()
     npy = io.BytesIO()
     np.save(npy, prepared.array, allow_pickle=False)
     about = {"site": sample.scan.site, "subject": sample.subject, "session": sample.session, "split": sample.split,
-             "scale": stats.scale, **{name: _typed(cell) for name, cell in sample.labels.items()}}  # fmt: skip
+             "scale": prepared.scale, **{name: _typed(cell) for name, cell in sample.labels.items()}}  # fmt: skip
     _member(tar, f"{sample.key}.{LABELS_SUFFIX}", json.dumps(about).encode())
     offset = stream.tell() + TAR_BLOCK + npy.getbuffer().nbytes - len(values)
     _member(tar, f"{sample.key}.{ARRAY_SUFFIX}", npy.getvalue())
@@ -149,7 +148,7 @@ def _add(tar: tarfile.TarFile, stream: BinaryIO, plan: ShardPlan, done: tuple[Sa
         str(len(values)),
         digest,
     )
-    return (*place, repr(stats.scale), f"{stats.mean:.6g}", f"{stats.sd:.6g}", *sample.labels.values())
+    return (*place, repr(prepared.scale), f"{prepared.mean:.6g}", f"{prepared.sd:.6g}", *sample.labels.values())
 
 
 def _member(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from distunlearn.prepare.resample import crop_to_head, resample
+from distunlearn.prepare.grid import head_box, resample
 
 SIZE = (24, 20, 16)
 
@@ -42,6 +42,6 @@ def test_crop_keeps_the_head_and_a_margin_and_ignores_single_bright_voxels() -> 
     values = np.zeros((60, 60, 60), np.int16)
     values[20:40, 10:50, 30:50] = 500
     values[2, 2, 2] = 900
-    cropped = crop_to_head(values)
+    cropped = values[head_box(values)]
     assert cropped.sum() == values.sum() - 900
     assert all(side <= block + 6 for side, block in zip(cropped.shape, (20, 40, 20), strict=True))
