@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -45,7 +45,7 @@ class StageConfig(Strict):
     weight_decay: float = 0.0
 
     @model_validator(mode="after")
-    def _every_phase_has_a_rate(self) -> Self:
+    def _every_phase_has_a_rate(self) -> "StageConfig":
         names = {phase.name for phase in phases_of(self.method)}
         if isinstance(self.learning_rate, dict) and set(self.learning_rate) != names:
             raise ValueError(f"learning_rate must name the phases {sorted(names)}, not {sorted(self.learning_rate)}")
@@ -164,19 +164,23 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` wins key by key; lists and choices of another kind (another `name`) are replaced whole."""
-    merged = dict(under)
+    merged: dict[str, Any] = dict(under)
     for key, value in over.items():
-        below = under.get(key)
-        same_kind = isinstance(below, dict) and isinstance(value, dict) and value.get("name", below.get("name")) == below.get("name")
-        merged[key] = _merged(below, value) if same_kind else value
+        merged[key] = _merged(under[key], value) if _same_kind(under.get(key), value) else value
     return merged
+
+
+def _same_kind(under: Any, over: Any) -> bool:
+    both = isinstance(under, dict) and isinstance(over, dict)
+    return both and over.get("name", under.get("name")) == under.get("name")
 
 
 def _override(values: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals:
         raise UserError(f"--set {override}: write it as key.inner=value")
-    return _with(values, key.split("."), yaml.safe_load(text), override)
+    changed: dict[str, Any] = _with(values, key.split("."), yaml.safe_load(text), override)
+    return changed
 
 
 def _with(values: Any, path: list[str], value: Any, override: str) -> Any:

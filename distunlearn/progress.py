@@ -33,7 +33,14 @@ def progress(label: str, total: int, unit: str, *, visible: bool = True) -> Iter
 @contextmanager
 def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
@@ -62,7 +69,11 @@ def _lines(label: str, total: int, unit: str) -> Advance:
         last = now
         rate = done / max(now - start, 1e-9)
         left = (total - done) / max(rate, 1e-9)
-        print(f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left  {_figures(shown)}".rstrip(), file=sys.stderr, flush=True)
+        print(
+            f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left  {_figures(shown)}".rstrip(),
+            file=sys.stderr,
+            flush=True,
+        )
 
     return advance
 

@@ -1,17 +1,17 @@
 """The run folder: the record of a run, complete without any server, and the names of what lies in it.
 
-    RUN/config.yaml            the resolved configuration; `distunlearn train --config RUN/config.yaml` repeats the run
-    RUN/environment.json       versions, machine size, world size
-    RUN/scans.tsv              the scans of the run: key site split main unlearn and the labels (main, unlearn: 0 or 1)
-    RUN/metrics.jsonl          one JSON object a line: time stage epoch step and figures such as "val/mae/oasis"
-    RUN/STATUS.json            state and reason, written atomically
-    RUN/checkpoints/           generations to resume from
-    RUN/STAGE/model/           model.safetensors and model.json at the end of a stage
-    RUN/STAGE/predictions.tsv  key site split subject target prediction and the labels, of every split
-    RUN/STAGE/features.npz     key (n,) and features (n, F) float32: the encoder's output, in the order of predictions.tsv
-    RUN/STAGE/summary.json     error a split and site, see evaluate.summary
-    RUN/STAGE/probe.json       how well fresh probes tell the scanner, see evaluate.probe
-    RUN/report.html            one self-contained page
+RUN/config.yaml            the resolved configuration; `distunlearn train --config RUN/config.yaml` repeats the run
+RUN/environment.json       versions, machine size, world size
+RUN/scans.tsv              the scans of the run: key site split main unlearn and the labels (main, unlearn: 0 or 1)
+RUN/metrics.jsonl          one JSON object a line: time stage epoch step and figures such as "val/mae/oasis"
+RUN/STATUS.json            state and reason, written atomically
+RUN/checkpoints/           generations to resume from
+RUN/STAGE/model/           model.safetensors and model.json at the end of a stage
+RUN/STAGE/predictions.tsv  key site split subject target prediction and the labels, of every split
+RUN/STAGE/features.npz     key (n,) and features (n, F) float32: the encoder's output, in the order of predictions.tsv
+RUN/STAGE/summary.json     error a split and site, see evaluate.summary
+RUN/STAGE/probe.json       how well fresh probes tell the scanner, see evaluate.probe
+RUN/report.html            one self-contained page
 """
 
 import json
@@ -42,7 +42,9 @@ def stages_done(run: Path) -> tuple[Path, ...]:
         UserError: `run` is not a run folder, or no stage of it has been evaluated.
     """
     if not (run / CONFIG).is_file():
-        raise UserError(f"{run}: no {CONFIG} there, so this is no run folder; give the folder that `distunlearn train` wrote")
+        raise UserError(
+            f"{run}: no {CONFIG} there, so this is no run folder; give the folder that `distunlearn train` wrote"
+        )
     done = [folder.parent for folder in run.glob(f"*/{PREDICTIONS}")]
     if not done:
         raise UserError(f"{run}: no stage has been evaluated; run `distunlearn evaluate {run}`")

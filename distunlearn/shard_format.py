@@ -1,6 +1,7 @@
 """What preparation writes and streaming reads: the names, the table and the manifest of a site's shards.
 
-    OUT/SITE/SITE-train-000000.tar   plain WebDataset: KEY.volume.npy and KEY.json, twice a scan, nothing else
+    OUT/SITE/SITE-train-000000.tar   plain WebDataset: KEY.volume.npy and KEY.json of every scan, nothing else
+                                     (KEY.segmentation.npy too, where scans have one)
     OUT/SITE/table.tsv               one row a scan, in shard order: where it lies, its digest, its labels
     OUT/SITE/manifest.json           what the site is: shape, preprocessing, shards, counts
 
@@ -17,11 +18,11 @@ from pydantic import Field
 
 from distunlearn.strict import Strict
 
-SCHEMA = 1
 MANIFEST = "manifest.json"
 TABLE = "table.tsv"
 ARRAY_SUFFIX = "volume.npy"
 LABELS_SUFFIX = "json"
+SEGMENTATION_SUFFIX = "segmentation.npy"
 MISSING = "n/a"
 """How a missing label is written, as in BIDS."""
 
@@ -39,6 +40,12 @@ shard    file name of the tar, in the site's folder
 offset   byte of the first stored value in that tar;  bytes  length of the stored values
 xxh3     xxh3_128 hex digest of those bytes
 scale    stored value to normalised value;  mean, sd  intensity before normalisation (source units)
+"""
+
+SEGMENTATION_COLUMNS = ("segmentation_offset", "segmentation_xxh3")
+"""The columns behind those, only where `Manifest.segmentation` is given; both `n/a` for a scan without one.
+
+segmentation_offset  byte of the first voxel, uint8, as many as the volume has;  segmentation_xxh3  digest of them
 """
 
 
@@ -62,10 +69,19 @@ class Counts(Strict):
     """Scans refused, by rule."""
 
 
+class Segmentation(Strict):
+    """The segmentations (or masks) of a site's scans: uint8, on the grid of the volumes."""
+
+    classes: tuple[int, ...]
+    """The values that occur."""
+    scans: int
+    """How many scans have one."""
+
+
 class Manifest(Strict):
     """One site's shards; `Manifest.read` refuses another schema by name."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1] = 1
     site: str
     kind: Literal["volume", "features"]
     shape: tuple[int, ...]
@@ -79,6 +95,12 @@ class Manifest(Strict):
     labels: tuple[str, ...]
     """Names of the label columns of the table."""
     counts: Counts
+    segmentation: Segmentation | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The header of the table."""
+        return (*PLACE_COLUMNS, *(SEGMENTATION_COLUMNS if self.segmentation else ()), *self.labels)
 
 
 def preprocessing_digest(preprocessing: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """The base of every file that people write: unknown keys are refused by name, values are frozen."""
 
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distunlearn.errors import UserError
+
+AnyStrict = TypeVar("AnyStrict", bound="Strict")
 
 
 class Strict(BaseModel):
@@ -13,7 +15,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @classmethod
-    def read(cls, values: Any, source: str) -> Self:
+    def read(cls: type[AnyStrict], values: Any, source: str) -> AnyStrict:
         """Check values that came from a file or from the command line.
 
         Raises:

@@ -64,7 +64,7 @@ def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
 
     Nothing is unpickled: tensors are safetensors, the rest is JSON.
     """
-    damaged = []
+    damaged: list[str] = []
     for generation in reversed(_generations(folder)):
         fault = _fault(generation)
         if fault is None:
@@ -120,7 +120,9 @@ def optimiser_tensors(name: str, optimiser: Optimizer) -> tuple[dict[str, Tensor
     return tensors, saved["param_groups"]
 
 
-def restore_optimiser(name: str, optimiser: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
+def restore_optimiser(
+    name: str, optimiser: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
     """Put an optimiser back to where `optimiser_tensors` found it."""
     state: dict[int, dict[str, Tensor]] = {}
     prefix = f"optimiser/{name}/"

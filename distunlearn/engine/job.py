@@ -35,14 +35,16 @@ class Job:
     study: Study
     chosen: dict[Role, Chosen]
     plans: dict[Role, Plan]
-    loader: Loader
+    loader: Loader[Role]
     network: Network
     card: ModelCard
 
     def steps(self, start: int, stop: int) -> Iterator[StepBatch]:
         """This rank's share of every step in [start, stop), on its device."""
         for step, batches in enumerate(self.loader.batches(start, stop), start):
-            yield {role: RoleBatch(batch, self._subjects(role, step)) for role, batch in self._on_device(batches).items()}
+            yield {
+                role: RoleBatch(batch, self._subjects(role, step)) for role, batch in self._on_device(batches).items()
+            }
 
     def _on_device(self, batches: dict[Role, Batch]) -> dict[Role, Batch]:
         moved = {id(batch): batch.to(self.runtime.device) for batch in batches.values()}
@@ -55,7 +57,12 @@ class Job:
         """This rank's share of all scans of a split that have a target, each once."""
         rows = rows_with_target(self.study, split, self.config.task.targets)
         batches = evaluation_batches(
-            self.study, rows, batch=EVALUATION_BATCH, rank=self.runtime.rank, world_size=self.runtime.world_size, target=self.config.task.targets
+            self.study,
+            rows,
+            batch=EVALUATION_BATCH,
+            rank=self.runtime.rank,
+            world_size=self.runtime.world_size,
+            target=self.config.task.targets,
         )
         for batch in batches:
             yield batch.to(self.runtime.device)
@@ -135,7 +142,7 @@ def _refuse_local_batch_norm(config: RunConfig, runtime: Runtime) -> None:
 
 def target_values(study: Study, rows: Int[np.ndarray, " n"], targets: tuple[str, ...]) -> Float[Tensor, "n T"]:
     """The targets of scans, in their unit."""
-    return torch.as_tensor(study.table.iloc[rows][list(targets)].to_numpy(np.float32))
+    return torch.tensor(study.table.iloc[rows][list(targets)].to_numpy(np.float32))
 
 
 def rows_with_target(study: Study, split: str, targets: tuple[str, ...]) -> Int[np.ndarray, " n"]:

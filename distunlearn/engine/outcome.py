@@ -3,6 +3,7 @@
 Dimensions: `N` domains.
 """
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -64,7 +65,11 @@ def finish_stage(job: Job, record: Record, stage: str) -> None:
         folder = record.run / stage
         targets = job.config.task.targets
         write_predictions(folder, job.study, Predictions.unpacked(gathered, len(targets)), targets)
-        save_model(folder / MODEL, model.card, {"encoder": model.encoder, "task_head": model.task_head, "domain_head": model.domain_head})
+        save_model(
+            folder / MODEL,
+            model.card,
+            {"encoder": model.encoder, "task_head": model.task_head, "domain_head": model.domain_head},
+        )
     for part in (model.encoder, model.task_head, model.domain_head):
         part.train()
     job.runtime.wait()
@@ -78,6 +83,5 @@ def write_scans(job: Job, record: Record) -> None:
     labels = [name for name in table.columns if name not in {*PLACE_COLUMNS, "site", "domain"}]
     scans = table[["key", "site", "split"]].copy()
     for role, chosen in job.chosen.items():
-        scans[role] = 0
-        scans.iloc[chosen.rows, scans.columns.get_loc(role)] = 1
+        scans[role] = np.isin(np.arange(len(scans)), chosen.rows).astype(int)
     pd.concat([scans, table[labels]], axis=1).to_csv(record.run / SCANS, sep="\t", index=False, na_rep=MISSING)

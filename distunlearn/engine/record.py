@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -42,7 +42,9 @@ class Record:
     def status(self, state: str, reason: str = "", **more: Any) -> None:
         """Say where the run stands, for people and schedulers."""
         if self.is_main:
-            run_folder.write_json(self.run / run_folder.STATUS, {"state": state, "reason": reason, "time": time.time(), **more})
+            run_folder.write_json(
+                self.run / run_folder.STATUS, {"state": state, "reason": reason, "time": time.time(), **more}
+            )
 
     def say(self, line: str) -> None:
         """One line for whoever watches."""
@@ -63,7 +65,7 @@ class Record:
         """Mirror a file of the run folder."""
         self._tracker.artifact(path)
 
-    def close(self, status: str) -> None:
+    def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Let go of the tracker, within seconds whatever its server does."""
         self._tracker.close(status)
 
@@ -106,5 +108,7 @@ def hold(run: Path) -> FileLock:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise UserError(f"{run}: another process is training there; wait for it, stop it, or give another --out") from None
+        raise UserError(
+            f"{run}: another process is training there; wait for it, stop it, or give another --out"
+        ) from None
     return lock

@@ -10,7 +10,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from distunlearn.config import RunConfig
-from distunlearn.engine.checkpoint import Snapshot, optimiser_tensors, random_state, restore_optimiser, restore_random_state
+from distunlearn.engine.checkpoint import (
+    Snapshot,
+    optimiser_tensors,
+    random_state,
+    restore_optimiser,
+    restore_random_state,
+)
 from distunlearn.engine.job import Job
 from distunlearn.engine.record import Record
 from distunlearn.engine.step import unwrapped
@@ -56,10 +62,14 @@ def restore(found: Snapshot, job: Job, record: Record, optimisers: dict[str, Opt
         UserError: the shards hold other scans than those of the snapshot.
     """
     if found.state["plans"] != _plan_digests(job):
-        raise UserError(f"{record.run}: the scans are not those that this run was trained on so far; give another --out")
+        raise UserError(
+            f"{record.run}: the scans are not those that this run was trained on so far; give another --out"
+        )
     for part, module in job.network.parts.items():
         prefix = f"network/{part}/"
-        unwrapped(module).load_state_dict({name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)})
+        unwrapped(module).load_state_dict({
+            name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)
+        })
     for name, optimiser in optimisers.items():
         if name in found.state["optimisers"]:
             restore_optimiser(name, optimiser, found.tensors, found.state["optimisers"][name])
@@ -83,6 +93,10 @@ def refuse_other_run(run: Path, config: RunConfig) -> None:
     if not path.is_file():
         return
     before, now = yaml.safe_load(path.read_text()), yaml.safe_load(config.dump())
-    differ = sorted(key for key in before.keys() | now.keys() if key not in MAY_CHANGE and before.get(key) != now.get(key))
+    differ = sorted(
+        key for key in before.keys() | now.keys() if key not in MAY_CHANGE and before.get(key) != now.get(key)
+    )
     if differ:
-        raise UserError(f"{run}: holds a run with other {', '.join(differ)}; give another --out, or the same settings to go on with it")
+        raise UserError(
+            f"{run}: holds a run with other {', '.join(differ)}; give another --out, or the same settings to go on with it"
+        )

@@ -26,7 +26,7 @@ class Runtime:
             mixed_precision=config.precision,
             kwargs_handlers=[
                 InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes)),
-                DistributedDataParallelKwargs(bucket_cap_mb=config.bucket_mb, gradient_as_bucket_view=True),  # type: ignore[arg-type]
+                DistributedDataParallelKwargs(bucket_cap_mb=config.bucket_mb, gradient_as_bucket_view=True),
             ],
         )
         self.rank: int = self.accelerator.process_index
@@ -112,4 +112,6 @@ def refuse_lonely_launch(environment: Mapping[str, Any]) -> None:
     if "MASTER_PORT" in environment and "ACCELERATE_MIXED_PRECISION" in environment:
         raise UserError(f"accelerate was asked for several processes but started only this one; {_REMEDY}")
     if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        raise UserError(f"srun started several tasks without RANK and WORLD_SIZE, each would be a run of its own; {_REMEDY}")
+        raise UserError(
+            f"srun started several tasks without RANK and WORLD_SIZE, each would be a run of its own; {_REMEDY}"
+        )

@@ -82,7 +82,12 @@ def take_step(
 
 
 def _update(
-    network: Network, phase: Phase, batches: StepBatch, features: Mapping[Role, Tensor], optimiser: Optimizer, world_size: int
+    network: Network,
+    phase: Phase,
+    batches: StepBatch,
+    features: Mapping[Role, Tensor],
+    optimiser: Optimizer,
+    world_size: int,
 ) -> Tensor:
     """Lower one phase's loss once; returns this rank's share of it."""
     share = phase_loss(network, phase, batches, features)
@@ -101,7 +106,9 @@ def phase_loss(
         loss = LOSSES[term.loss]
         output = network.call(loss.head, features[term.on], moves=loss.head in phase.updates)
         role = batches[term.on]
-        total = total + term.weight * loss.share(LossInput(output, role.batch.target, role.batch.domain, role.subjects, network.task))
+        total = total + term.weight * loss.share(
+            LossInput(output, role.batch.target, role.batch.domain, role.subjects, network.task)
+        )
     return total
 
 
@@ -111,7 +118,7 @@ def encode(network: Network, phase: Phase, batches: StepBatch, *, moves: bool) -
     distinct = list({id(batch): batch for batch in batch_of.values()}.values())
     volumes = [batch.volume for batch in distinct]
     joined = volumes[0] if len(volumes) == 1 else torch.cat(volumes)
-    features = network.call("encoder", joined, moves=moves).split([len(volume) for volume in volumes])
+    features = torch.split(network.call("encoder", joined, moves=moves), [len(volume) for volume in volumes])
     by_id = {id(batch): part for batch, part in zip(distinct, features, strict=True)}
     return {role: by_id[id(batch)] for role, batch in batch_of.items()}
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -53,7 +54,8 @@ def train(config: RunConfig, run: Path) -> bool:
 
 def _train(job: Job, run: Path) -> None:
     record = Record(run, job.config, world_size=job.runtime.world_size, is_main=job.runtime.is_main)
-    status, reason = "FAILED", "see the error that was printed"
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+    reason = "see the error that was printed"
     try:
         record.status("running")
         write_scans(job, record)
@@ -98,7 +100,9 @@ class Trainer:
         finish_stage(self.job, self.record, stage.name)
         self._save({}, Position(index + 1, steps.stop))
 
-    def _steps(self, index: int, stage: StageConfig, steps: range, start: int, optimisers: dict[str, Optimizer]) -> None:
+    def _steps(
+        self, index: int, stage: StageConfig, steps: range, start: int, optimisers: dict[str, Optimizer]
+    ) -> None:
         job, meter, phases = self.job, Meter(self.job.runtime), phases_of(stage.method)
         per_epoch = job.plans["main"].steps_per_epoch
         with progress(stage.name, len(steps), "steps", visible=job.runtime.is_main) as advance:
@@ -141,4 +145,8 @@ def build_optimisers(stage: StageConfig, network: Network) -> dict[str, Optimize
 
 
 def _shown(figures: dict[str, float]) -> dict[str, float]:
-    return {name.removeprefix("train/").removeprefix("val/"): value for name, value in figures.items() if name.startswith("train/") or name == "val/mae"}
+    return {
+        name.removeprefix("train/").removeprefix("val/"): value
+        for name, value in figures.items()
+        if name.startswith("train/") or name == "val/mae"
+    }

@@ -33,7 +33,9 @@ def apply_model(folder: Path, scans: Sequence[Path]) -> list[Result]:
     """
     model = load_model(folder)
     if model.card.kind != "volume":
-        raise UserError(f"{folder}: this model takes tables of features, not scans; use `distunlearn evaluate` on shards")
+        raise UserError(
+            f"{folder}: this model takes tables of features, not scans; use `distunlearn evaluate` on shards"
+        )
     results = []
     for scan in scans:
         volume = torch.from_numpy(prepare_scan(scan, model.card.preprocessing))
@@ -45,9 +47,14 @@ def apply_model(folder: Path, scans: Sequence[Path]) -> list[Result]:
 
 def _warnings(card: ModelCard, prediction: dict[str, float]) -> tuple[str, ...]:
     """A prediction outside the targets of training is extrapolation."""
-    outside = [name for name, value in prediction.items() if not card.target_range[name][0] <= value <= card.target_range[name][1]]
+    outside = [
+        name
+        for name, value in prediction.items()
+        if not card.target_range[name][0] <= value <= card.target_range[name][1]
+    ]
     return tuple(
-        f"outside the {name}s of training ({card.target_range[name][0]:g} to {card.target_range[name][1]:g})" for name in outside
+        f"outside the {name}s of training ({card.target_range[name][0]:g} to {card.target_range[name][1]:g})"
+        for name in outside
     )
 
 
@@ -57,4 +64,8 @@ def write_table(path: Path, results: Sequence[Result]) -> None:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(["scan", *results[0].prediction, "warnings"])
         for result in results:
-            writer.writerow([result.scan, *(f"{value:.4f}" for value in result.prediction.values()), "; ".join(result.warnings)])
+            writer.writerow([
+                result.scan,
+                *(f"{value:.4f}" for value in result.prediction.values()),
+                "; ".join(result.warnings),
+            ])

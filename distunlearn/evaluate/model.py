@@ -1,5 +1,6 @@
 """A trained model on disk: safetensors weights, and a JSON that says what they are and what they expect."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from distunlearn.errors import UserError
+from distunlearn.methods import Part
 from distunlearn.models import EncoderConfig, HeadConfig, build_encoder, head
 from distunlearn.run_folder import read_json, write_json
 from distunlearn.strict import Strict
@@ -56,7 +58,7 @@ class Model:
         return self.task.predict(self.task_head(features)), features
 
 
-def build_parts(card: ModelCard) -> dict[str, nn.Module]:
+def build_parts(card: ModelCard) -> dict[Part, nn.Module]:
     """The three parts of Fig. 1, with fresh weights."""
     encoder = build_encoder(card.encoder, card.shape)
     width = encoder.width
@@ -68,10 +70,14 @@ def build_parts(card: ModelCard) -> dict[str, nn.Module]:
     }
 
 
-def save_model(folder: Path, card: ModelCard, parts: dict[str, nn.Module]) -> None:
+def save_model(folder: Path, card: ModelCard, parts: Mapping[Part, nn.Module]) -> None:
     """Write weights and card; the card last, so that a folder with a card is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{part}.{name}": value.contiguous() for part, module in parts.items() for name, value in module.state_dict().items()}
+    tensors = {
+        f"{part}.{name}": value.contiguous()
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+    }
     save_file(tensors, folder / WEIGHTS)
     write_json(folder / CARD, card.model_dump(mode="json"))
 
@@ -89,7 +95,9 @@ def load_model(folder: Path) -> Model:
     try:
         tensors = load_file(folder / WEIGHTS)
         for part, module in parts.items():
-            module.load_state_dict({name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")})
+            module.load_state_dict({
+                name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")
+            })
             module.eval()
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(f"{folder / WEIGHTS}: does not belong to its {CARD} ({str(error).splitlines()[0]})") from None
@@ -100,5 +108,3 @@ def load_model(folder: Path) -> Model:
 def target_ranges(targets: Float[Tensor, "n T"], names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
     """Least and greatest value of each target."""
     return {name: (column.min().item(), column.max().item()) for name, column in zip(names, targets.T, strict=True)}
-
-

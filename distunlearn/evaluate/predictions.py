@@ -69,5 +69,7 @@ def write_predictions(folder: Path, study: Study, predictions: Predictions, targ
         table[f"prediction{suffix}"] = said[:, index].round(4)
     labels = [name for name in rows.columns if name not in {*PLACE_COLUMNS, "site", "domain"}]
     table = pd.concat([table, rows[labels]], axis=1)
-    np.savez_compressed(folder / FEATURES, key=rows["key"].to_numpy(str), features=predictions.features.cpu()[order].numpy())
+    np.savez_compressed(
+        folder / FEATURES, key=rows["key"].to_numpy(str), features=predictions.features.cpu()[order].numpy()
+    )
     table.to_csv(folder / PREDICTIONS, sep="\t", index=False, na_rep=MISSING)

@@ -13,7 +13,17 @@ METHODS: dict[str, Callable[[Any], tuple[Phase, ...]]] = {"standard": standard, 
 
 MethodConfig = Annotated[StandardConfig | UnlearningConfig, Field(discriminator="name")]
 
-__all__ = ["METHODS", "MethodConfig", "Part", "Phase", "Role", "StandardConfig", "Term", "UnlearningConfig", "phases_of"]
+__all__ = [
+    "METHODS",
+    "MethodConfig",
+    "Part",
+    "Phase",
+    "Role",
+    "StandardConfig",
+    "Term",
+    "UnlearningConfig",
+    "phases_of",
+]
 
 
 def phases_of(config: StandardConfig | UnlearningConfig) -> tuple[Phase, ...]:

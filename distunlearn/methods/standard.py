@@ -19,6 +19,8 @@ class StandardConfig(Strict):
 
 def standard(config: StandardConfig) -> tuple[Phase, ...]:
     """The task's update and, beside it, that of a domain head which only watches."""
-    task = Phase("task", ("encoder", "task_head"), (Term("task" if config.loss == "per_domain" else "task_pooled", "main"),))
+    task = Phase(
+        "task", ("encoder", "task_head"), (Term("task" if config.loss == "per_domain" else "task_pooled", "main"),)
+    )
     watch = Phase("domain", ("domain_head",), (Term("domain", "unlearn"),))
     return (task, watch) if config.domain_head else (task,)

@@ -18,5 +18,5 @@ __all__ = ["ENCODERS", "EncoderConfig", "HeadConfig", "MlpConfig", "VggConfig", 
 
 def build_encoder(config: VggConfig | MlpConfig, shape: tuple[int, ...]) -> nn.Module:
     """The encoder for scans of a shape: a module from (B, 1, *shape) or (B, M) to (B, features), with `.width`."""
-    encoder: nn.Module = ENCODERS[config.name](config, shape)  # type: ignore[arg-type]
+    encoder: nn.Module = ENCODERS[config.name](config, shape)
     return encoder

@@ -43,7 +43,11 @@ class Vgg3d(nn.Module):
         inside = 1
         for width, count in zip(config.channels, convolutions, strict=True):
             for _ in range(count):
-                layers += [nn.Conv3d(inside, width, 3, padding=1), nn.ReLU(inplace=True), norm_layer(config.norm, width)]
+                layers += [
+                    nn.Conv3d(inside, width, 3, padding=1),
+                    nn.ReLU(inplace=True),
+                    norm_layer(config.norm, width),
+                ]
                 inside = width
             kernel, shape = _pool(shape)
             layers.append(nn.MaxPool3d(kernel))
