@@ -16,9 +16,13 @@ def simulate(
     out: Annotated[Path, typer.Argument(help="Folder to make; one BIDS data set a site is written into it.")],
     *,
     scale: Annotated[float, typer.Option(help="Scans a site, as a share of the paper's 6885, 1030 and 503.")] = 0.15,
-    biobank: Annotated[int | None, typer.Option(help="Scans of this site instead of its share.")] = None,
-    oasis: Annotated[int | None, typer.Option(help="Scans of this site instead of its share.")] = None,
-    whitehall: Annotated[int | None, typer.Option(help="Scans of this site instead of its share.")] = None,
+    biobank: Annotated[
+        int | None, typer.Option(help="Scans of this site instead of its share; 0 leaves it out.")
+    ] = None,
+    oasis: Annotated[int | None, typer.Option(help="Scans of this site instead of its share; 0 leaves it out.")] = None,
+    whitehall: Annotated[
+        int | None, typer.Option(help="Scans of this site instead of its share; 0 leaves it out.")
+    ] = None,
     travelling: Annotated[int, typer.Option(help="People who are scanned at every site, besides those.")] = 40,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     voxel_mm: Annotated[float, typer.Option(help="Size of a voxel in millimetres.")] = 4.0,
@@ -33,7 +37,8 @@ def simulate(
     from distunlearn.simulate import simulate as make
 
     own = {"biobank": biobank, "oasis": oasis, "whitehall": whitehall}
-    scans = paper_proportions(scale) | {site: count for site, count in own.items() if count is not None}
+    wanted = paper_proportions(scale) | {site: count for site, count in own.items() if count is not None}
+    scans = {site: count for site, count in wanted.items() if count != 0}
     values = {
         "seed": seed, "scans": scans, "travelling": travelling, "voxel_mm": voxel_mm,
         "scanner_strength": scanner_strength, "tissue_labels": tissue_labels,

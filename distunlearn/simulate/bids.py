@@ -33,6 +33,7 @@ README = """Simulated brain MRI; nobody was scanned.
 
 The volumes are deformations of one average brain (MNI ICBM152 2009a, as nilearn distributes it) seen through simulated
 scanners. They serve to try and to test software, not to learn about brains. The brain is already cut out.
+The terms of the MNI template (McConnell Brain Imaging Centre, McGill University) apply to what is derived from it.
 """
 
 
@@ -95,13 +96,15 @@ def _nifti(path: Path, volume: np.ndarray, affine: np.ndarray, *, axes: str) -> 
     image = nib.Nifti1Image(volume, affine)
     turn = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt(tuple(axes)))
     turned = image.as_reoriented(turn)
+    turned.set_sform(turned.affine, code=1)
+    turned.set_qform(turned.affine, code=1)
     turned.header.set_xyzt_units("mm", "sec")
     path.write_bytes(gzip.compress(turned.to_bytes(), compresslevel=1, mtime=0))
 
 
 def _description(name: str, kind: str) -> dict[str, Any]:
     made_by = [{"Name": "distunlearn simulate"}]
-    return {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": kind, "License": "CC0", "GeneratedBy": made_by}
+    return {"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": kind, "GeneratedBy": made_by}
 
 
 def _json(path: Path, values: dict[str, Any]) -> None:

@@ -58,12 +58,12 @@ SCANNERS: dict[str, Scanner] = {
         voxel=(1.0, 1.0, 1.0), coil=0.10, slope=0.00, bias=0.03, pitch=4.0, stretch=0.010,
     ),
     "oasis": Scanner(
-        csf=0.36, cortex=0.76, deep=0.85, lesion=0.79, gamma=0.88, gain=240, noise=0.050, blur=(0.60, 0.60, 0.60),
+        csf=0.33, cortex=0.74, deep=0.84, lesion=0.77, gamma=0.92, gain=240, noise=0.045, blur=(0.60, 0.60, 0.60),
         voxel=(1.25, 1.0, 1.0), coil=-0.12, slope=-0.10, bias=0.05, pitch=-6.0, stretch=0.030,
     ),
     "whitehall": Scanner(
-        csf=0.14, cortex=0.56, deep=0.72, lesion=0.60, gamma=1.20, gain=1100, noise=0.018, blur=(0.35, 0.35, 0.50),
-        voxel=(0.95, 0.95, 1.15), coil=0.28, slope=0.08, bias=0.04, pitch=10.0, stretch=-0.010,
+        csf=0.17, cortex=0.60, deep=0.75, lesion=0.64, gamma=1.10, gain=1100, noise=0.018, blur=(0.35, 0.35, 0.50),
+        voxel=(0.95, 0.95, 1.15), coil=0.22, slope=0.06, bias=0.04, pitch=10.0, stretch=-0.010,
     ),
 }  # fmt: skip
 

@@ -1,14 +1,14 @@
 """A whole study: cohorts × scanners, made in parallel, the same in every bit for the same parameters."""
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from distunlearn.errors import UserError
 from distunlearn.progress import progress
@@ -29,11 +29,11 @@ class Study(Strict):
     """What is simulated; everything that the scans depend on."""
 
     seed: int = Field(0, ge=0)
-    scans: dict[str, int]
-    """Scans a site, without those of travelling people."""
+    scans: dict[str, PositiveInt] = Field(min_length=1)
+    """Scans a site, without those of travelling people; a site that is not named is not made."""
     travelling: int = Field(40, ge=0)
     """People who are scanned at every site."""
-    voxel_mm: float = Field(4.0, ge=1, le=10)
+    voxel_mm: float = Field(4.0, ge=1, le=8)
     """Nominal size of a voxel; each site has its own ratio to it."""
     scanner_strength: float = Field(1.0, ge=0, le=1.5)
     """How far the scanners are apart: at 0 they are the same machine."""
@@ -45,8 +45,6 @@ class Study(Strict):
     def _known_sites(cls, scans: dict[str, int]) -> dict[str, int]:
         if unknown := set(scans) - set(SITES):
             raise ValueError(f"unknown site {min(unknown)!r} (known: {', '.join(SITES)})")
-        if min(scans.values(), default=0) < 0:
-            raise ValueError("a site cannot have fewer than 0 scans")
         return scans
 
 
@@ -73,7 +71,7 @@ def simulate(out: Path, study: Study, *, workers: int | None = None) -> bool:
     record = {"simulator": SIMULATOR, **study.model_dump()}
     if _is_there(out, record):
         return False
-    template.load(_spacing(study))  # a missing nilearn is told before anything is written
+    template.folder()  # a missing nilearn is told before anything is written
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RECORD, {"state": "in progress", **record})
     visits = roster(study.scans, study.travelling, seed=study.seed)
@@ -81,8 +79,8 @@ def simulate(out: Path, study: Study, *, workers: int | None = None) -> bool:
         bids.write_site(out / site, [visit for visit in visits if visit.site == site])
         if study.tissue_labels:
             bids.write_labels_description(out / site)
-    with _mapper(workers or os.cpu_count() or 1) as each, progress("simulate", len(visits), "scans") as advance:
-        for _ in each(partial(_make, out, study), visits):
+    with progress("simulate", len(visits), "scans") as advance:
+        for _ in _each(partial(_make, out, study), visits, workers=workers or os.cpu_count() or 1):
             advance()
     write_json(out / RECORD, {"state": "complete", **record})
     return True
@@ -94,28 +92,27 @@ def _is_there(out: Path, record: dict[str, Any]) -> bool:
     found = read_json(out / RECORD) if (out / RECORD).is_file() else None
     if not isinstance(found, dict) or record != {key: value for key, value in found.items() if key != "state"}:
         raise UserError(f"{out}: holds something other than this study; choose an empty folder or remove that one")
-    return bool(found["state"] == "complete")
+    return bool(found.get("state") == "complete")
 
 
 def _make(out: Path, study: Study, visit: Visit) -> None:
     person = draw_person(generator(study.seed, "person", visit.person), visit.sex)
-    anatomy = Anatomy(template.load(_spacing(study)), person, visit.age)
+    anatomy = Anatomy(template.load(template_spacing(study)), person, visit.age)
     scanner = at_strength(SCANNERS[visit.site], study.scanner_strength)
     random = generator(study.seed, "scan", visit.participant, visit.session or "")
     acquisition = acquire(anatomy, scanner, random, voxel_mm=study.voxel_mm)
     bids.write_scan(out / visit.site, visit, acquisition, labels=study.tissue_labels)
 
 
-def _spacing(study: Study) -> int:
+def template_spacing(study: Study) -> int:
     """Millimetres of the template's grid: half a voxel, so that its own interpolation does not blur."""
     return max(1, round(study.voxel_mm / 2))
 
 
-@contextmanager
-def _mapper(workers: int) -> Iterator[Callable[[Callable[[Visit], None], list[Visit]], Iterable[None]]]:
+def _each(make: Callable[[Visit], None], visits: list[Visit], *, workers: int) -> Iterator[None]:
     if workers == 1:
-        yield map
+        yield from map(make, visits)
     else:
-        # Spawned, not forked: the parent may hold threads, and every platform does the same.
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            yield partial(pool.imap_unordered, chunksize=4)
+        # Spawned, not forked: the parent may hold threads. An executor, as a killed worker must not leave it waiting.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(make, visits, chunksize=4)

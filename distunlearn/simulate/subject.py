@@ -20,6 +20,7 @@ TISSUES = ("csf", "cortex", "deep", "white", "lesion")
 """The order of what `Anatomy.tissue` returns."""
 CONTROL_POINTS = (5, 6, 5)
 """A person's own shape: random displacements on this coarse grid over the head, smoothly interpolated."""
+ALONG = ("xi,dijk->dxjk", "yj,dxjk->dxyk", "zk,dxyk->dxyz")
 WARP_MM = 2.0
 
 
@@ -89,17 +90,17 @@ class Anatomy:
     @cached_property
     def _displacement(self) -> Float32[np.ndarray, "3 x y z"]:
         """Where a point's tissue comes from, relative to it, in steps of the template's grid."""
-        along = [
-            _smooth_basis(n, points) for n, points in zip(self.template.push.shape[1:], CONTROL_POINTS, strict=True)
-        ]
-        own = np.einsum("xi,yj,zk,dijk->dxyz", *along, self.person.shape, optimize=True)
+        own = self.person.shape
+        for subscripts, n, points in zip(ALONG, self.template.push.shape[1:], CONTROL_POINTS, strict=True):
+            # One axis after the other and without BLAS, whose threads would take every core in every worker.
+            own = np.einsum(subscripts, _smooth_basis(n, points), own, optimize=False)
         widening = np.float32(3.2 * self.ageing**1.5 + self.person.ventricle_mm)
         return np.asarray((own - widening * self.template.push) / np.float32(self.template.spacing))
 
     def _aged(self, maps: list[np.ndarray]) -> np.ndarray:
         csf, cortex, deep, white, sulcal, rim = maps
         thinned = np.float32(np.clip(0.70 * self.ageing + 0.08 + self.person.sulci, 0, 1)) * sulcal
-        burden = np.float32(self.person.lesions / (1 + np.exp(-(self.brain_age - 68) / 6)))
+        burden = np.float32(0.35 * self.person.lesions / (1 + np.exp(-(self.brain_age - 68) / 6)))
         lesion = np.minimum(burden * rim, white)
         return np.stack([csf + thinned, cortex - thinned, deep, white - lesion, lesion])
 

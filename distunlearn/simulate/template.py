@@ -52,9 +52,10 @@ def load(spacing: int) -> Template:
     Raises:
         UserError: nilearn, whose wheel carries the maps, is not installed or has moved them.
     """
-    brain, grey, white = (_read(name, spacing) for name in ("t1", "gm", "wm"))
-    inside = ndimage.binary_fill_holes(brain > 0.1)
-    csf = np.clip(inside - grey - white, 0, 1)
+    brain = _coarse((_read("t1") > 0).astype(np.float32), spacing)  # the T1 map comes without its skull
+    grey, white = (_coarse(_read(name) / 255, spacing) for name in ("gm", "wm"))
+    csf = np.clip(brain - grey - white, 0, 1)
+    inside = brain > 0.5
     origin = _affine()[:3, 3]
     wall = _distance_to_ventricles(csf, inside, spacing)
     deep = _ellipsoid(inside.shape, origin, spacing)
@@ -63,23 +64,28 @@ def load(spacing: int) -> Template:
     rim = white * np.exp(-np.clip(wall, 0, None) / 7)
     maps = np.stack([csf, grey * (1 - deep), grey * deep, white, sulcal, rim]).astype(np.float32)
     near = ndimage.distance_transform_edt(~inside) * spacing < MARGIN_MM
-    return Template(float(spacing), tuple(origin.tolist()), maps, _push(wall), near)
+    return Template(float(spacing), tuple(origin.tolist()), maps, _push(wall, spacing), near)
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where nilearn's wheel keeps the maps.
+
+    Raises:
+        UserError: it is not installed.
+    """
     spec = importlib.util.find_spec("nilearn")  # finds the wheel without importing it
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            "simulate: the MNI152 tissue maps come with nilearn, which is not installed; pip install 'distunlearn[simulate]'"
+            "simulate: its tissue maps come with nilearn, which is not installed; pip install distunlearn[simulate]"
         )
     return Path(spec.submodule_search_locations[0]) / "datasets" / "data"
 
 
 def _open(name: str) -> nib.Nifti1Image:
-    path = _folder() / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+    path = folder() / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
     if not path.is_file():
         raise UserError(
-            f"simulate: this nilearn has no {path.name}; pip install 'distunlearn[simulate]' brings one that has"
+            f"simulate: this nilearn has no {path.name}; pip install distunlearn[simulate] brings one that has"
         )
     return nib.Nifti1Image.from_filename(path)
 
@@ -88,11 +94,14 @@ def _affine() -> np.ndarray:
     return np.asarray(_open("t1").affine)
 
 
-def _read(name: str, spacing: int) -> np.ndarray:
-    values = np.asarray(_open(name).dataobj, dtype=np.float32) / 255
-    # Blurred by what the coarser grid cannot hold, so that sampling does not alias.
+def _read(name: str) -> np.ndarray:
+    return np.asarray(_open(name).dataobj, dtype=np.float32)
+
+
+def _coarse(values: np.ndarray, spacing: int) -> np.ndarray:
+    """Every `spacing`-th voxel, blurred before by what the coarser grid cannot hold, so that sampling does not alias."""
     smooth = ndimage.gaussian_filter(values, 0.42 * np.sqrt(spacing**2 - 1)) if spacing > 1 else values
-    return smooth[::spacing, ::spacing, ::spacing]
+    return np.asarray(smooth[::spacing, ::spacing, ::spacing])
 
 
 def _distance_to_ventricles(csf: np.ndarray, inside: np.ndarray, spacing: int) -> np.ndarray:
@@ -112,10 +121,10 @@ def _ellipsoid(shape: tuple[int, ...], origin: np.ndarray, spacing: int) -> np.n
     return np.asarray(1 / (1 + np.exp((np.sqrt(radius) - 1) / 0.06)))
 
 
-def _push(wall: np.ndarray) -> np.ndarray:
-    direction = np.stack(np.gradient(ndimage.gaussian_filter(wall, 1.0)))
+def _push(wall: np.ndarray, spacing: int) -> np.ndarray:
+    direction = np.stack(np.gradient(ndimage.gaussian_filter(wall, 2.0 / spacing)))
     length = np.maximum(np.linalg.norm(direction, axis=0), 1e-6)
     push = direction / length * np.exp(-0.5 * (wall / REACH_MM) ** 2)
     # Smoothed, as directions flip where two walls are equally near and a fold must not appear there.
-    smooth = ndimage.gaussian_filter(push, (0, 1.2, 1.2, 1.2))
+    smooth = ndimage.gaussian_filter(push, (0, *[2.4 / spacing] * 3))
     return np.asarray(smooth[:, ::2, ::2, ::2], dtype=np.float32)
