@@ -16,8 +16,6 @@ from distunlearn.evaluate.predictions import Predictions, predict, write_predict
 from distunlearn.run_folder import MODEL, SCANS
 from distunlearn.shard_format import MISSING, PLACE_COLUMNS, SPLITS
 
-EVALUATED = tuple(split for split in SPLITS if split != "train")
-
 
 @torch.inference_mode()
 def validate(job: Job) -> dict[str, float]:
@@ -55,11 +53,11 @@ def _figures(sums: Float[Tensor, "3 N"], sites: tuple[str, ...]) -> dict[str, fl
 
 
 def finish_stage(job: Job, record: Record, stage: str) -> None:
-    """Write a stage's model, and its predictions and features of every scan that was not trained on."""
+    """Write a stage's model, and its predictions and features of every scan, those of training for comparison only."""
     model = job.model()
     for part in (model.encoder, model.task_head, model.domain_head):
         part.eval()
-    mine = [predict(model, job.evaluation(split), job.runtime.device).packed() for split in EVALUATED]
+    mine = [predict(model, job.evaluation(split), job.runtime.device).packed() for split in SPLITS]
     gathered = job.runtime.gather_rows(torch.cat(mine))
     if job.runtime.is_main:
         folder = record.run / stage
