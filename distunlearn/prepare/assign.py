@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from distunlearn.errors import UserError
@@ -13,6 +14,9 @@ from distunlearn.shard_format import MISSING, Split
 
 SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 TRAVELLER = "traveller"
+
+Splits = dict[tuple[str, str], Split]
+"""Split by site and subject, as the source names them."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +31,13 @@ class Sample:
     scan: Scan
 
 
-def assign(scans: list[Scan], config: PrepareConfig, secrets: Secrets) -> dict[str, list[Sample]]:
+def assign(scans: list[Scan], splits: Splits, secrets: Secrets) -> dict[str, list[Sample]]:
     """Give every scan its key, session number and split, a site, in the order of the keys.
 
     Raises:
-        UserError: a site's name is unusable, or a subject is given two splits or two traveller codes.
+        UserError: a site's name is unusable.
     """
-    for site in sorted({scan.site for scan in scans}):
-        if not SITE.fullmatch(site) or ".." in site:
-            raise UserError(
-                f"site {site!r}: a name has letters, digits, - _ and . only; rename it with --value 'site:{site}=NAME'"
-            )
-    splits = split_by_person(scans, config)
+    check_sites(scans)
     travellers = any(scan.traveller for scan in scans)
     sessions = _numbers({(s.site, s.subject): {t.session for t in group} for s, group in _by_subject(scans)})
     samples: dict[str, list[Sample]] = defaultdict(list)
@@ -54,22 +53,42 @@ def assign(scans: list[Scan], config: PrepareConfig, secrets: Secrets) -> dict[s
     return {site: sorted(samples[site], key=lambda sample: sample.key) for site in sorted(samples)}
 
 
-def split_by_person(scans: list[Scan], config: PrepareConfig) -> dict[tuple[str, str], Split]:
-    """The split of every (site, subject): the given one, `travelling` for travellers, or drawn by a salted hash.
+def check_sites(scans: list[Scan]) -> None:
+    """Refuse a site's name that cannot be the name of a folder everywhere.
 
-    The hash is of the person alone (the traveller code, or the subject's name without `sub-`, case and leading
-    zeros), so nobody moves when others are added, and one person has one split at all sites, sessions and runs.
+    Raises:
+        UserError: with the name.
+    """
+    for site in sorted({scan.site for scan in scans}):
+        if not SITE.fullmatch(site) or ".." in site:
+            raise UserError(
+                f"site {site!r}: a name has letters, digits, - _ and . only; rename it with --value 'site:{site}=NAME'"
+            )
+
+
+def split_by_person(scans: list[Scan], config: PrepareConfig, given: Mapping[tuple[str | None, str], str]) -> Splits:
+    """The split of every (site, subject).
+
+    The first that says so: the split file, the source's split column, `travelling` for travellers, a salted hash. The
+    hash is of the person alone (the subject's name without `sub-`, case and leading zeros), so nobody moves when
+    others are added, and one person has one split at all sites, sessions and runs.
+
+    Args:
+        scans: of all sites.
+        config: the shares and the salt.
+        given: what a split file says.
 
     Raises:
         UserError: a subject is given two splits, or two traveller codes.
     """
-    splits: dict[tuple[str, str], Split] = {}
+    splits: Splits = {}
     for first, group in _by_subject(scans):
-        given = _one(group, "split")
+        subject = first.subject
+        wanted = given.get((first.site, subject)) or given.get((None, subject)) or _one(group, "split")
         traveller = _one(group, "traveller")
-        if given is None:
-            given = "travelling" if traveller else draw_split(first.subject, config)
-        splits[first.site, first.subject] = given  # type: ignore[assignment] # checked when the row was read
+        if wanted is None:
+            wanted = "travelling" if traveller else draw_split(subject, config)
+        splits[first.site, subject] = wanted  # type: ignore[assignment] # checked when it was read
     return splits
 
 
@@ -93,9 +112,7 @@ def _by_subject(scans: list[Scan]) -> list[tuple[Scan, list[Scan]]]:
 def _one(group: list[Scan], name: str) -> str | None:
     values = {value for scan in group if (value := getattr(scan, name)) is not None}
     if len(values) > 1:
-        raise UserError(
-            f"site {group[0].site}, {group[0].place}: this subject has more than one {name}; give all its scans the same"
-        )
+        raise UserError(f"site {group[0].site}, {group[0].place}: this subject has more than one {name}; leave one")
     return values.pop() if values else None
 
 

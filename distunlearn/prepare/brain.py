@@ -28,7 +28,7 @@ def extract_brain(voxels: Float32[np.ndarray, "X Y Z"]) -> Bool[np.ndarray, "X Y
 @cache
 def _extractor() -> Any:
     try:
-        from deepbet import BrainExtraction
+        from deepbet import BrainExtraction  # type: ignore[import-not-found,unused-ignore] # an extra
     except ImportError:
         raise UserError("brain extraction needs deepbet; install it with `pip install distunlearn[brain]`") from None
     return BrainExtraction(no_gpu=True)

@@ -61,6 +61,17 @@ class PrepareConfig(Strict):
     """What an age of `89+` means: an error, a scan to leave out, or 90."""
     suffix: str = "T1w"
     """BIDS suffix of the images."""
+    segmentation: str | None = None
+    """BIDS suffix of the segmentations that are taken along (`dseg`, `mask`), beside the images or in derivatives."""
+    images: str | None = None
+    """Where the images of a folder that is not BIDS are, e.g. `IXI{subject}-{site}-*-T1.nii.gz`: `*` is anything in a
+    name, `{subject}`, `{session}`, `{site}` and further names are parts that mean something."""
+    table: str | None = None
+    """Table of the people, below that folder."""
+    match: dict[str, str] = Field(default_factory=dict)
+    """Which row belongs to an image, e.g. `{ID: "OAS1_{subject}_MR{session}"}`; by default the subject's (and session's)."""
+    features: tuple[str, ...] = ()
+    """Columns of a table that has one row of numbers a scan and no images; `*_thickness` and the like are understood."""
     runs: Literal["all", "first"] = "all"
     """Whether every run of a session is taken, or the first only."""
     participants: tuple[str, ...] = ()

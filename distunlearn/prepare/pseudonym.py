@@ -2,11 +2,11 @@
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 
 from distunlearn.errors import UserError
+from distunlearn.prepare.disk import write_private
 
 DIGITS = 20
 """Hex digits of a pseudonym: 80 bits."""
@@ -45,17 +45,6 @@ class Secrets:
         if len(secret) < 16:
             raise UserError(f"secret {name}: is shorter than 32 hex digits; put the right one back")
         return secret
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
 
 
 def pseudonym(secret: bytes, *names: str) -> str:

@@ -3,23 +3,27 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.assign import TRAVELLER, Sample, assign
+from distunlearn.prepare.assign import TRAVELLER, Sample, assign, split_by_person
 from distunlearn.prepare.config import PrepareConfig
+from distunlearn.prepare.doubles import Doubles
+from distunlearn.prepare.mapping import read_splits, write_mapping
 from distunlearn.prepare.pseudonym import Secrets
 from distunlearn.prepare.refusal import Dropped
-from distunlearn.prepare.scans import Scan
+from distunlearn.prepare.scans import Found, Scan
 from distunlearn.prepare.site import SiteJob, finish_site, write_site
 from distunlearn.prepare.sources import find
 from distunlearn.prepare.work import Prepared, pool
 from distunlearn.progress import progress
 from distunlearn.shard_format import Counts
+
+OVERHEAD = 2560
+"""Bytes of a scan in a tar besides its values."""
 
 
 @dataclass
@@ -30,11 +34,6 @@ class Summary:
     dropped: list[Dropped] = field(default_factory=list)
     left_out: int = 0
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def written(self) -> int:
-        """Scans in shards, over all sites."""
-        return sum(counts.written for counts in self.sites.values())
 
 
 class TooManyRefusedError(UserError):
@@ -49,7 +48,15 @@ class TooManyRefusedError(UserError):
         self.summary = summary
 
 
-def shard(sources: Sequence[Path], out: Path, config: PrepareConfig, *, secrets: Path | None = None) -> Summary:
+def shard(
+    sources: Sequence[Path],
+    out: Path,
+    config: PrepareConfig,
+    *,
+    secrets: Path | None = None,
+    split_file: Path | None = None,
+    mapping: Path | None = None,
+) -> Summary:
     """Prepare every scan of the sources and write one folder of shards a site.
 
     May be killed at any moment and run again: what is done is kept, and the result is the same, byte for byte.
@@ -60,6 +67,8 @@ def shard(sources: Sequence[Path], out: Path, config: PrepareConfig, *, secrets:
         config: what to do.
         secrets: folder of the sites' secrets and of the records of what is done; never to be passed on.
             By default beside `out`, with `.secrets` behind its name.
+        split_file: table of participants and their splits.
+        mapping: file to write, mode 600, that says who is behind each key.
 
     Raises:
         UserError: a source is unusable.
@@ -70,23 +79,24 @@ def shard(sources: Sequence[Path], out: Path, config: PrepareConfig, *, secrets:
     if len(found.dropped) > config.max_refused:
         raise TooManyRefusedError(summary, config)
     if not found.scans:
-        raise UserError(f"{' '.join(map(str, sources))}: no scan to prepare; look at what --dry-run says")
+        raise UserError("no scan to prepare; look at what --dry-run says")
     private = secrets or out.with_name(f"{out.name}.secrets")
-    sites = assign(found.scans, config, Secrets(private))
+    splits = split_by_person(found.scans, config, read_splits(split_file) if split_file else {})
+    sites = assign(found.scans, splits, Secrets(private))
+    if mapping:
+        write_mapping(mapping, sites)
+    jobs = [_job(site, samples, (out, private), config, found) for site, samples in sites.items()]
     try:
         with FileLock(private / "lock", timeout=0):
-            _write_all(sites, (out, private), config, summary)
+            _write_all(jobs, Doubles(private / "duplicates.json", jobs), config, summary)
     except Timeout:
         raise UserError(f"{out}: another process is writing there; wait for it") from None
     return summary
 
 
-def _write_all(
-    sites: dict[str, list[Sample]], folders: tuple[Path, Path], config: PrepareConfig, summary: Summary
-) -> None:
-    jobs = [_job(site, samples, folders, config) for site, samples in sites.items()]
+def _write_all(jobs: list[SiteJob], doubles: Doubles, config: PrepareConfig, summary: Summary) -> None:
     before = Counter((drop.site, drop.rule) for drop in summary.dropped)
-    with pool(config) as prepare, progress("shard", sum(map(len, sites.values())), "scans") as advance:
+    with pool(config) as prepare, progress("shard", len(doubles.samples), "scans") as advance:
 
         def counted(scans: Iterable[Scan]) -> Iterator[Prepared]:
             for prepared in prepare(scans):
@@ -94,8 +104,11 @@ def _write_all(
                 yield prepared
 
         for job in jobs:
-            job.records = write_site(job, counted, advance)
-            summary.dropped += [drop for record in job.records for drop in record.dropped]
+            write_site(job, counted, advance, refused=doubles.refused)
+        while doubles.update():
+            for job in jobs:
+                write_site(job, prepare, lambda n=1, **_: None, refused=doubles.refused)
+    summary.dropped += [drop for job in jobs for record in job.records for drop in record.dropped]
     if len(summary.dropped) > config.max_refused:
         raise TooManyRefusedError(summary, config)
     for job in jobs:
@@ -103,24 +116,16 @@ def _write_all(
         summary.sites[job.site] = finish_site(job, early)
 
 
-def _job(site: str, samples: list[Sample], folders: tuple[Path, Path], config: PrepareConfig) -> SiteJob:
+def _job(site: str, samples: list[Sample], folders: tuple[Path, Path], config: PrepareConfig, found: Found) -> SiteJob:
     out, private = folders
-    features = samples[0].scan.features
-    shape = config.preprocessing.shape if features is None else (len(features),)
-    done = config.preprocessing.model_dump(mode="json")
+    shape: tuple[int, ...] = config.preprocessing.shape
+    done, value_bytes = config.preprocessing.model_dump(mode="json"), 2
+    if found.features:
+        shape, done, value_bytes = (len(found.features),), {"version": 1, "features": list(found.features)}, 4
+    size = value_bytes * prod(shape) + OVERHEAD
     labels = (*config.labels, *((TRAVELLER,) if TRAVELLER in samples[0].labels else ()))
-    bytes_a_scan = int(np.prod(shape)) * (2 if features is None else 4) + 2560  # headers and labels
-    per_shard = max(1, int(config.shard_megabytes * 1e6 // bytes_a_scan))
-    kind: Literal["volume", "features"] = "volume" if features is None else "features"
     return SiteJob(
-        site,
-        samples,
-        out / site,
-        private / "records" / site,
-        kind,
-        shape,
-        done,
-        labels,
-        per_shard,
-        config.orientation_from,
-    )
+        site=site, samples=samples, folder=out / site, private=private / "records" / site,
+        kind="features" if found.features else "volume", shape=shape, preprocessing=done, labels=labels,
+        per_shard=max(1, int(config.shard_megabytes * 1e6 // size)), orientation_from=config.orientation_from,
+    )  # fmt: skip

@@ -41,9 +41,18 @@ class Found:
     left_out: int = 0
     """Scans that the user's own options left out."""
     notes: list[str] = field(default_factory=list)
+    features: tuple[str, ...] = ()
+    """Names of the features, when the scans are rows of a table."""
 
     def add(self, other: "Found") -> None:
-        """Append what another source holds."""
+        """Append what another source holds.
+
+        Raises:
+            UserError: one source has features and the other images, or other features.
+        """
+        if self.scans and other.scans and self.features != other.features:
+            raise UserError("the sources do not have the same features; shard images and tables of features apart")
+        self.features = self.features or other.features
         self.scans += other.scans
         self.dropped += other.dropped
         self.left_out += other.left_out
@@ -96,7 +105,7 @@ def _heading(name: str, tables: list[Table], config: PrepareConfig) -> str | Non
     return next((heading for table in tables if (heading := find_column(table, name, {}))), None)
 
 
-def with_row(scan: Scan, cells: dict[str, str], columns: Columns, config: PrepareConfig) -> Scan:
+def describe(scan: Scan, cells: dict[str, str], columns: Columns, config: PrepareConfig) -> Scan:
     """Give a scan what its row says of it.
 
     Raises:
@@ -108,12 +117,20 @@ def with_row(scan: Scan, cells: dict[str, str], columns: Columns, config: Prepar
     traveller = cells.get(columns.traveller or "", "")
     if not is_missing(split) and split not in SPLITS:
         raise Refusal("split", f"has a split that is none of {', '.join(SPLITS)}; correct it, or write n/a")
+    site = config.values.get("site", {}).get(scan.site, scan.site)
     return replace(
         scan,
+        site=site,
         labels=labels,
         split=None if is_missing(split) else split,
         traveller=None if is_missing(traveller) else traveller,
     )
+
+
+def is_wanted(subject: str, config: PrepareConfig) -> bool:
+    """Whether the user asked for this participant, or for all."""
+    wanted = {name.removeprefix("sub-") for name in config.participants}
+    return not wanted or subject.removeprefix("sub-") in wanted
 
 
 def place_of(table: Table, row: Row) -> str:

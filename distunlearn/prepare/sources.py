@@ -6,6 +6,7 @@ from pathlib import Path
 from distunlearn.errors import UserError
 from distunlearn.prepare.bids import bids_sites, find_bids
 from distunlearn.prepare.config import PrepareConfig
+from distunlearn.prepare.files import find_files
 from distunlearn.prepare.listing import find_listed
 from distunlearn.prepare.scans import Found
 
@@ -23,6 +24,8 @@ def find(sources: Sequence[Path], config: PrepareConfig) -> Found:
 
 
 def _find_one(source: Path, config: PrepareConfig) -> Found:
+    if source.is_dir() and config.images:
+        return find_files(source, config.images, config)
     if source.is_dir():
         folders = bids_sites(source)
         if config.site and len(folders) > 1:

@@ -55,28 +55,32 @@ class Table:
     """Lines with too many or too few cells; they are not in `rows`."""
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, name: str = "") -> Table:
     """Read a .tsv, or a .csv with commas or semicolons, in UTF-8 with or without a byte order mark.
+
+    Args:
+        path: the file.
+        name: what to call it in messages; its own name by default.
 
     Raises:
         UserError: the file is missing, empty, of another encoding, or its header is unusable.
     """
-    text = _text(path)
+    name = name or path.name
+    text = _text(path, name)
     delimiter = _delimiter(path, text)
     try:
         lines = list(_lines(text, delimiter))
     except csv.Error as error:
-        raise UserError(f"{path.name}: is not a table ({error}); close every quote") from None
+        raise UserError(f"{name}: is not a table ({error}); close every quote") from None
     if not lines:
-        raise UserError(f"{path.name}: is empty; it needs a line of headings and a line a scan")
-    header = tuple(cell.strip() for cell in lines[0][1])
-    _check_header(path, header, delimiter)
+        raise UserError(f"{name}: is empty; it needs a line of headings and a line a scan")
+    header = _header(name, lines[0][1], delimiter)
+    width = len(header)
+    fits = {n: len(cells) >= width and not any(map(str.strip, cells[width:])) for n, cells in lines[1:]}
     rows = tuple(
-        Row(n, dict(zip(header, map(str.strip, cells), strict=True)))
-        for n, cells in lines[1:]
-        if len(cells) == len(header)
+        Row(n, dict(zip(header, map(str.strip, cells[:width]), strict=True))) for n, cells in lines[1:] if fits[n]
     )
-    return Table(path.name, header, rows, tuple(n for n, cells in lines[1:] if len(cells) != len(header)))
+    return Table(name, header, rows, tuple(n for n, whole in fits.items() if not whole))
 
 
 def find_column(table: Table, name: str, columns: dict[str, str]) -> str | None:
@@ -120,15 +124,15 @@ def _plain(heading: str) -> str:
     return heading.strip().lower().replace(" ", "_")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, name: str) -> str:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{name}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path.name}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+        raise UserError(f"{name}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     if "\0" in text:
-        raise UserError(f"{path.name}: holds NUL bytes, so it is no text table; save it as TSV or CSV in UTF-8")
+        raise UserError(f"{name}: holds NUL bytes, so it is no text table; save it as TSV or CSV in UTF-8")
     return text
 
 
@@ -148,11 +152,15 @@ def _lines(text: str, delimiter: str) -> "list[tuple[int, list[str]]]":
     return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
 
 
-def _check_header(path: Path, header: tuple[str, ...], delimiter: str) -> None:
+def _header(name: str, cells: list[str], delimiter: str) -> tuple[str, ...]:
+    """The headings; an unnamed column, as pandas writes one for its index, gets its number for a name."""
+    named = [cell.strip() for cell in cells]
+    while named and not named[-1]:
+        named.pop()  # spreadsheets like to end lines with commas
+    header = tuple(heading or f"(column {n})" for n, heading in enumerate(named, start=1))
     twice = sorted({heading for heading in header if header.count(heading) > 1})
     if twice:
-        raise UserError(f"{path.name}: has the column {twice[0]!r} twice; rename one")
-    if "" in header:
-        raise UserError(f"{path.name}: column {header.index('') + 1} has no heading; give it one")
+        raise UserError(f"{name}: has the column {twice[0]!r} twice; rename one")
     if len(header) == 1 and delimiter == "\t" and "," in header[0]:
-        raise UserError(f"{path.name}: is named .tsv but has commas between its columns; name it .csv or use tabs")
+        raise UserError(f"{name}: is named .tsv but has commas between its columns; name it .csv or use tabs")
+    return header

@@ -1,0 +1,121 @@
+"""Folders in nobody's standard: images whose names follow a pattern, and a table of the people."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from distunlearn.errors import UserError
+from distunlearn.prepare.config import PrepareConfig
+from distunlearn.prepare.refusal import Refusal
+from distunlearn.prepare.scans import Columns, Found, Scan, describe, is_wanted, place_of
+from distunlearn.prepare.tabular import Row, Table, find_column, is_missing, need_column, read_table
+
+FIELD = re.compile(r"\{(\w+)\}")
+
+
+def find_files(folder: Path, pattern: str, config: PrepareConfig) -> Found:
+    """Find the images below a folder whose path matches a pattern, and the row of each.
+
+    Raises:
+        UserError: the pattern has no {subject}, nothing matches it, or the table is unusable.
+    """
+    if "{subject}" not in pattern:
+        raise UserError(f"images {pattern!r}: has no {{subject}}; say which part of the names is the person")
+    expression = re.compile(_expression(pattern))
+    matches = [
+        (path, match)
+        for path in sorted(folder.glob(FIELD.sub("*", pattern)))
+        if (match := expression.fullmatch(path.relative_to(folder).as_posix()))
+    ]
+    if not matches:
+        raise UserError(f"images {pattern!r}: no file below the folder matches; look at its layout, and at --data")
+    people = _People(folder, config)
+    found = Found()
+    for path, match in matches:
+        fields = match.groupdict()
+        if not is_wanted(fields["subject"], config):
+            found.left_out += 1
+            continue
+        row, place = None, ""
+        try:
+            row = people.row(fields)
+            place = people.place(row)
+            found.scans.append(people.scan(path, fields, row))
+        except Refusal as refusal:
+            found.refuse(fields.get("site") or config.site or folder.name, refusal, place, str(path))
+    return found
+
+
+def _expression(pattern: str) -> str:
+    """A regular expression of the pattern; a part that comes twice must be the same twice."""
+    seen: set[str] = set()
+    parts = []
+    for token in re.split(r"(\{\w+\}|\*\*/|\*)", pattern):
+        name = token[1:-1]
+        if not FIELD.fullmatch(token):
+            parts.append({"**/": "(?:.*/)?", "*": "[^/]*"}.get(token, re.escape(token)))
+        else:
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
+            seen.add(name)
+    return "".join(parts)
+
+
+class _People:
+    """The table of a folder, found by the parts of the images' names."""
+
+    def __init__(self, folder: Path, config: PrepareConfig) -> None:
+        self.config, self.default_site = config, config.site or folder.resolve().name
+        self.table = read_table(folder / config.table) if config.table else None
+        self.rows: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+        self.templates: dict[str, str] = {}
+        self.site_column: str | None = None
+        self.columns = Columns.of([self.table] if self.table else [], config)
+        if self.table:
+            self._index(self.table)
+
+    def _index(self, table: Table) -> None:
+        self.templates = dict(self.config.match)
+        if unknown := self.templates.keys() - set(table.columns):
+            raise UserError(
+                f"{table.name}: no column {sorted(unknown)[0]!r} to match; it has {', '.join(table.columns[:12])}"
+            )
+        if not self.templates:
+            self.templates[need_column(table, "subject", self.config.columns)] = "{subject}"
+            session = find_column(table, "session", self.config.columns)
+            if session and "{session}" in (self.config.images or ""):
+                self.templates[session] = "{session}"
+        named = self.config.columns | ({"site": self.config.site_column} if self.config.site_column else {})
+        self.site_column = find_column(table, "site", named)
+        for row in table.rows:
+            self.rows[tuple(_plain(row.cells[column]) for column in self.templates)].append(row)
+
+    def row(self, fields: dict[str, str]) -> Row | None:
+        """The one row of an image."""
+        if not self.table:
+            return None
+        rows = self.rows.get(tuple(_plain(template.format_map(fields)) for template in self.templates.values()), [])
+        if not rows:
+            raise Refusal("no-row", f"has no line in {self.table.name}; add one, with n/a for what is not known")
+        if len(rows) > 1:
+            lines = " and ".join(str(row.line) for row in rows)
+            raise Refusal("two-rows", f"has more than one line in {self.table.name} ({lines}); keep the right one")
+        return rows[0]
+
+    def place(self, row: Row | None) -> str:
+        """Where the row stands."""
+        return place_of(self.table, row) if self.table and row else ""
+
+    def scan(self, path: Path, fields: dict[str, str], row: Row | None) -> Scan:
+        """The scan with what its name and its row say."""
+        cells = row.cells if row else {}
+        site = fields.get("site") or (cells[self.site_column] if self.site_column and row else self.default_site)
+        if is_missing(site):
+            raise Refusal("no-site", "has no site; fill it in")
+        scan = Scan(site, fields["subject"], fields.get("session", ""), path, self.place(row), {})
+        return describe(scan, cells, self.columns, self.config)
+
+
+def _plain(name: str) -> str:
+    """A name without case, `sub-`, and the leading zeros of a number: spreadsheets eat them."""
+    name = name.strip().lower().removeprefix("sub-")
+    return str(int(name)) if name.isascii() and name.isdigit() else name
