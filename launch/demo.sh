@@ -8,7 +8,7 @@ PATH="$(cd "${BIN:-.venv/bin}" && pwd):$PATH"
 export PATH OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true
 
 if [ -n "${QUICK:-}" ]; then
-    out=demo-quick people="--scale 0.03 --travelling 12" epochs=3
+    out=demo-quick people="--biobank 150 --oasis 60 --whitehall 50 --travelling 12" epochs=3
 else
     out=demo people="--scale 0.2 --travelling 60" epochs=10
 fi
@@ -27,7 +27,7 @@ say "1/6  Simulate a study of three sites, and people who travelled between them
 distunlearn simulate "$out/study" $people
 
 say "2/6  Shard it"
-distunlearn shard "$out/study" "$out/shards" --size 48 48 48 --keep-every 3
+distunlearn shard "$out/study" "$out/shards" --size 32 40 32 --keep-every 2
 
 say "3/6  Standard training, two processes"
 train standard demo-standard --set stages.0.epochs=$((2 * epochs))
