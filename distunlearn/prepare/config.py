@@ -91,8 +91,6 @@ class PrepareConfig(Strict):
     """Worker processes; 0 is one a core."""
     max_refused: int = Field(default=0, ge=0)
     """How many scans may be refused before the command fails."""
-    show_ids: bool = False
-    """Name files and participants on the terminal."""
 
     @model_validator(mode="after")
     def _shares(self) -> "PrepareConfig":

@@ -1,31 +1,60 @@
 """What was found and what became of it, in words for a terminal; nobody is named unless the user asks."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
+from distunlearn.prepare.preview import Preview
 from distunlearn.prepare.refusal import Dropped
 from distunlearn.prepare.run import Summary
 
 MOST_LINES = 40
 
 
-def describe(summary: Summary, *, show_ids: bool) -> str:
+def describe_summary(summary: Summary, *, show_ids: bool) -> str:
     """Lines that say how many scans were found, written and refused, and why."""
-    lines = [
-        _counts(site, counts.found, counts.written, sum(counts.refused.values()))
+    rows = [
+        (site, str(counts.found), str(counts.written), str(sum(counts.refused.values())))
         for site, counts in summary.sites.items()
     ]
-    rules = Counter((drop.site or "?", drop.rule) for drop in summary.dropped)
-    lines += [f"  refused at {site}, rule {rule}: {n}" for (site, rule), n in sorted(rules.items())]
-    lines += [_line(drop, show_ids) for drop in summary.dropped[:MOST_LINES]]
-    if len(summary.dropped) > MOST_LINES:
-        lines.append(f"  … and {len(summary.dropped) - MOST_LINES} more")
-    if summary.left_out:
-        lines.append(f"left out by your own options: {summary.left_out}")
-    return "\n".join([*lines, *summary.notes])
+    table = in_columns([("site", "found", "written", "refused"), *rows]) if rows else ""
+    return "\n".join([
+        line for line in (table, *_rest(summary.dropped, summary.left_out, summary.notes, show_ids)) if line
+    ])
 
 
-def _counts(site: str, found: int, written: int, refused: int) -> str:
-    return f"{site}: {found} scans found = {written} written + {refused} refused"
+def describe_preview(preview: Preview, *, show_ids: bool) -> str:
+    """A table of what would be kept, a site, and why the rest would not."""
+    labels = list(dict.fromkeys(name for site in preview.sites for name in site.labels))
+    splits = [
+        split for split in ("train", "val", "test", "travelling") if any(site.splits[split] for site in preview.sites)
+    ]
+    header = ("site", "keep", "drop", "subjects", *splits, *labels)
+    rows = [
+        (site.site, str(site.kept), str(site.refused), str(site.subjects), *(str(site.splits[split]) for split in splits),
+         *(site.labels.get(name, "") for name in labels))
+        for site in preview.sites
+    ]  # fmt: skip
+    rest = _rest(preview.dropped, preview.left_out, preview.notes, show_ids)
+    return "\n".join([in_columns([header, *rows]), *rest, "Nothing was written (--dry-run)."])
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, aligned."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _rest(dropped: Sequence[Dropped], left_out: int, notes: Iterable[str], show_ids: bool) -> list[str]:
+    rules = Counter((drop.site or "?", drop.rule) for drop in dropped)
+    lines = [f"refused at {site}, rule {rule}: {n}" for (site, rule), n in sorted(rules.items())]
+    lines += [_line(drop, show_ids) for drop in dropped[:MOST_LINES]]
+    if len(dropped) > MOST_LINES:
+        lines.append(f"  … and {len(dropped) - MOST_LINES} more")
+    if left_out:
+        lines.append(f"left out by your own options: {left_out}")
+    return [*lines, *(f"note: {note}" for note in notes)]
 
 
 def _line(drop: Dropped, show_ids: bool) -> str:

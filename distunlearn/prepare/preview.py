@@ -1,0 +1,108 @@
+"""`distunlearn shard --dry-run`: what would be kept and dropped and why, from tables and headers only."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distunlearn.prepare.assign import Splits, check_sites, split_by_person
+from distunlearn.prepare.config import PrepareConfig
+from distunlearn.prepare.mapping import read_splits
+from distunlearn.prepare.nifti import check_nifti
+from distunlearn.prepare.refusal import Dropped, Refusal
+from distunlearn.prepare.scans import Found, Scan
+from distunlearn.prepare.sources import find
+from distunlearn.progress import progress
+from distunlearn.shard_format import MISSING, SPLITS
+
+
+@dataclass(frozen=True)
+class SitePreview:
+    """What a site would give."""
+
+    site: str
+    kept: int
+    refused: int
+    subjects: int
+    splits: dict[str, int]
+    """Scans a split."""
+    labels: dict[str, str]
+    """Each label in a few words: its range or its commonest values, and how many are missing."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What `shard` would do."""
+
+    sites: tuple[SitePreview, ...]
+    dropped: tuple[Dropped, ...]
+    left_out: int
+    notes: tuple[str, ...]
+
+
+def preview(sources: Sequence[Path], config: PrepareConfig, *, split_file: Path | None = None) -> Preview:
+    """Find every scan, check every header, and write nothing.
+
+    Raises:
+        UserError: a source is unusable.
+    """
+    found = find(sources, config)
+    check_sites(found.scans)
+    splits = split_by_person(found.scans, config, read_splits(split_file) if split_file else {})
+    kept = _check_headers(found, config)
+    sites = sorted({scan.site for scan in found.scans} | {drop.site for drop in found.dropped})
+    previews = tuple(_preview(site, [scan for scan in kept if scan.site == site], found, splits) for site in sites)
+    return Preview(previews, tuple(found.dropped), found.left_out, tuple(found.notes))
+
+
+def _check_headers(found: Found, config: PrepareConfig) -> list[Scan]:
+    kept = []
+    with progress("check headers", len(found.scans), "scans") as advance:
+        for scan in found.scans:
+            refusal = _check_header(scan, config)
+            if refusal:
+                found.refuse(scan.site, refusal, scan.place, str(scan.path))
+            else:
+                kept.append(scan)
+            advance()
+    return kept
+
+
+def _check_header(scan: Scan, config: PrepareConfig) -> Refusal | None:
+    try:
+        for path in (scan.path, scan.segmentation):
+            if path:
+                check_nifti(path, orientation_from=config.orientation_from)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+def _preview(site: str, kept: list[Scan], found: Found, splits: Splits) -> SitePreview:
+    counts = Counter(splits[site, scan.subject] for scan in kept)
+    names = kept[0].labels if kept else {}
+    return SitePreview(
+        site=site or "?",
+        kept=len(kept),
+        refused=sum(drop.site == site for drop in found.dropped),
+        subjects=len({scan.subject for scan in kept}),
+        splits={split: counts[split] for split in SPLITS},
+        labels={name: in_a_few_words([scan.labels[name] for scan in kept]) for name in names},
+    )
+
+
+def in_a_few_words(cells: list[str]) -> str:
+    """A label over many scans: `18–90`, `F 20, M 15`, `12 values`, and how many are missing."""
+    known = [cell for cell in cells if cell != MISSING]
+    missing = f", {len(cells) - len(known)} {MISSING}" if len(known) < len(cells) else ""
+    try:
+        numbers = [float(cell) for cell in known]
+        told = f"{min(numbers):g}–{max(numbers):g}" if numbers else "none"
+    except ValueError:
+        counts = Counter(known)
+        told = (
+            ", ".join(f"{cell} {n}" for cell, n in sorted(counts.items()))
+            if len(counts) < 6
+            else f"{len(counts)} values"
+        )
+    return told + missing
