@@ -1,0 +1,132 @@
+"""How well fresh probes tell the scanner from a stage's frozen features: everything that `probe.json` holds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from distunlearn.errors import UserError
+from distunlearn.evaluate.classifiers import PROBES, QUICK, Probe
+from distunlearn.evaluate.collapse import collapse_check
+from distunlearn.evaluate.null import RIDGES, null
+from distunlearn.evaluate.separability import Told, tell
+from distunlearn.evaluate.sets import ScanSet, TooFew, held_out_splits, scan_sets
+from distunlearn.evaluate.stage import Stage, read_stage
+from distunlearn.evaluate.travelling import as_dict, travelling_figures
+from distunlearn.evaluate.verdict import verdict
+from distunlearn.progress import Advance, progress
+from distunlearn.run_folder import PROBE, write_json
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard is tried: more probes and more resamples tell more, and take longer."""
+
+    probes: Mapping[str, Probe]
+    resamples: int
+    permutations: int
+    scans: int
+    """Of one site that are used at most."""
+
+
+FULL = Effort(PROBES, resamples=2000, permutations=1999, scans=600)
+SHORT = Effort(QUICK, resamples=500, permutations=499, scans=150)
+
+
+def probe(stage_folder: Path, *, before: Path | None = None, quick: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Probe a stage and write `probe.json`.
+
+    Args:
+        stage_folder: RUN/STAGE with predictions and features.
+        before: the stage to compare with, of this run or of another one on the same scans.
+        quick: fewer probes, without settings to choose, fewer resamples and permutations; the same scans, folds and rules.
+        seed: of folds, resamples and permutations.
+
+    Raises:
+        UserError: the stage has not been evaluated, or `before` holds other scans.
+    """
+    stage = read_stage(stage_folder)
+    earlier = _checked(read_stage(before), stage) if before else None
+    effort = SHORT if quick else FULL
+    collapse = collapse_check(stage)
+    sets = scan_sets(stage, seed=seed, most=effort.scans)
+    if not np.isfinite(stage.features).all():
+        sets = [TooFew(scans.name, "features are not finite") for scans in sets]
+    with progress(f"Probing {stage.name}", len(sets) * 4, "parts") as advance:
+        found = {scans.name: _examine(stage, earlier, scans, effort, seed=seed, advance=advance) for scans in sets}
+    travelling = [scans for scans in sets if isinstance(scans, ScanSet) and scans.name == "travelling"]
+    name, sentence = verdict(found, collapse)
+    result = {
+        "stage": stage.name,
+        "verdict": name,
+        "sentence": sentence,
+        "sites": list(stage.sites),
+        "chance": 1 / len(stage.sites),
+        "sets": found,
+        "collapse": collapse,
+        "travellers": travelling_figures(stage, travelling[0]) if travelling else None,
+        "obtained": _obtained(stage, effort, quick=quick, seed=seed),
+    }
+    write_json(stage_folder / PROBE, result)
+    return result
+
+
+def _checked(earlier: Stage, stage: Stage) -> Stage:
+    same = earlier.sites == stage.sites and earlier.table[["key", "split"]].equals(stage.table[["key", "split"]])
+    if not same:
+        raise UserError(f"{earlier.folder}: other scans, splits or training sites than {stage.folder}; compare stages of one study")
+    return earlier
+
+
+def _examine(
+    stage: Stage, earlier: Stage | None, scans: ScanSet | TooFew, effort: Effort, *, seed: int, advance: Advance
+) -> dict[str, Any]:
+    if isinstance(scans, TooFew):
+        advance(4)
+        return {"too_few": scans.why}
+    features = _of(stage, scans)
+    told = _tell(features, scans, effort, seed)
+    advance()
+    floors = {name: _tell(label[:, None], scans, effort, seed) for name, label in _labels(stage, scans, seed).items()}
+    advance()
+    exchanged = null(features, scans, permutations=effort.permutations, seed=seed)
+    advance()
+    found = {
+        "how": scans.how,
+        "scans": {site: int((scans.site == index).sum()) for index, site in enumerate(scans.sites)},
+        "chance": 1 / len(scans.sites),
+        "probes": {name: as_dict(interval) for name, interval in told.accuracy.items()},
+        "strongest": {"probe": told.name} | as_dict(told.strongest),
+        "floor": {name: {"probe": floor.name} | as_dict(floor.strongest) for name, floor in floors.items()},
+        "excess": as_dict(told.above(floors["label_with_error"])),
+        "null": exchanged.figures() | {"probes": list(RIDGES)},
+    }
+    if earlier:
+        was = _tell(_of(earlier, scans), scans, effort, seed)
+        found["before"] = {"stage": earlier.name, "probe": was.name} | as_dict(was.strongest)
+        found["change"] = as_dict(told.above(was))
+    advance()
+    return found
+
+
+def _of(stage: Stage, scans: ScanSet) -> Float[ndarray, "n F"]:
+    return stage.features[scans.rows]
+
+
+def _tell(features: Float[ndarray, "n F"], scans: ScanSet, effort: Effort, seed: int) -> Told:
+    return tell(features, scans, probes=effort.probes, resamples=effort.resamples, seed=seed)
+
+
+def _labels(stage: Stage, scans: ScanSet, seed: int) -> dict[str, Float[ndarray, " n"]]:
+    """The label alone, and with the errors that the model makes on these scans, dealt out anew over all of them."""
+    errors = stage.table["prediction"].to_numpy(float)[scans.rows] - scans.label
+    return {"label": scans.label, "label_with_error": scans.label + np.random.default_rng(seed).permutation(errors)}
+
+
+def _obtained(stage: Stage, effort: Effort, *, quick: bool, seed: int) -> dict[str, Any]:
+    settings = {name: value for name, value in asdict(effort).items() if name != "probes"}
+    return {"quick": quick, "seed": seed, "probes": list(effort.probes), "splits": list(held_out_splits(stage)), **settings}
