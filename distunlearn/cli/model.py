@@ -12,7 +12,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def predict(
-    scans: Annotated[list[Path], typer.Argument(help="NIfTI files (.nii, .nii.gz); their site and age are not needed.")],
+    scans: Annotated[
+        list[Path], typer.Argument(help="NIfTI files (.nii, .nii.gz); their site and age are not needed.")
+    ],
     run: Annotated[Path, typer.Option(help="Run folder of the model.")],
     stage: Annotated[str | None, typer.Option(help="Stage of the run [default: its last].")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write a TSV of scan and prediction.")] = None,
@@ -24,6 +26,12 @@ def predict(
     folder = run / stage if stage else stages_done(run)[-1]
     results = apply_model(folder / MODEL, scans)
     for result in results:
-        print("\t".join((str(result.scan), *(f"{name} {value:.1f}" for name, value in result.prediction.items()), *result.warnings)))
+        print(
+            "\t".join((
+                str(result.scan),
+                *(f"{name} {value:.1f}" for name, value in result.prediction.items()),
+                *result.warnings,
+            ))
+        )
     if out is not None:
         write_table(out, results)

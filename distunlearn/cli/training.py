@@ -33,9 +33,10 @@ def train(
     resolved = load(config, preset=preset, overrides=(*given, *(overrides or ())))
 
     from distunlearn.engine.train import train as run_training
-    from distunlearn.experiments.conclude import conclude
 
     if run_training(resolved, out):
+        from distunlearn.experiments.conclude import conclude
+
         conclude(out)
 
 
