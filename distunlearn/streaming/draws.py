@@ -1,11 +1,12 @@
 """Permutations and batch compositions as pure functions of a key, the same on every machine and numpy version."""
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Num
 
 Quota = Literal["equal", "proportional", "random"]
 
@@ -24,17 +25,22 @@ def permutation(key: str, n: int) -> Int[np.ndarray, " n"]:
     return order
 
 
-def cycled(key: str, n: int, start: int, count: int) -> Int[np.ndarray, " count"]:
+Order = Callable[[str], Int[np.ndarray, " n"]]
+"""From a cycle's key to the order of that cycle."""
+
+
+def cycled(key: str, n: int, start: int, count: int, order: Order | None = None) -> Int[np.ndarray, " count"]:
     """Items `start` to `start + count` of an endless run of permutations of 0…n-1, each of its own key."""
+    order = order or (lambda cycle_key: permutation(cycle_key, n))
     cycle, place = np.divmod(np.arange(start, start + count), n)
     out = np.empty(count, dtype=np.int64)
     for number in range(int(cycle[0]), int(cycle[-1]) + 1) if count else ():
         here = cycle == number
-        out[here] = permutation(f"{key}/{number}", n)[place[here]]
+        out[here] = order(f"{key}/{number}")[place[here]]
     return out
 
 
-def apportion(weights: Int[np.ndarray, " N"], total: int) -> Int[np.ndarray, " N"]:
+def apportion(weights: Num[np.ndarray, " N"], total: int) -> Int[np.ndarray, " N"]:
     """Split `total` in proportion to `weights`, at least one each, by largest remainder (earlier index on a tie)."""
     shares = np.ones(len(weights), dtype=np.int64)
     exact = weights / weights.sum() * total
@@ -60,3 +66,23 @@ def composition(quota: Quota, counts: Int[np.ndarray, " N"], batch: int, key: st
         cuts = np.sort(permutation(key, batch - 1)[: n - 1]) + 1
         return np.diff(np.concatenate([[0], cuts, [batch]]))
     return batch // n + (np.arange(n) < batch % n).astype(np.int64)
+
+
+@lru_cache(maxsize=64)
+def windowed(key: str, shards: tuple[int, ...], window: int) -> Int[np.ndarray, " n"]:
+    """A permutation of scans that stays within a few shards at a time, for sources that can only be read in sequence.
+
+    Args:
+        key: decides it.
+        shards: scans in each shard, in order.
+        window: the shards are taken in a permuted order, `window` at a time, and the scans of these are permuted.
+    """
+    starts = np.cumsum(shards) - np.asarray(shards)
+    turn = permutation(key, len(shards))
+    parts = []
+    for at in range(0, len(shards), window):
+        members = np.concatenate([starts[shard] + np.arange(shards[shard]) for shard in turn[at : at + window]])
+        parts.append(members[permutation(f"{key}/window{at}", len(members))])
+    order = np.concatenate(parts)
+    order.flags.writeable = False
+    return order

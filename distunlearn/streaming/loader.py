@@ -1,21 +1,22 @@
 """From a plan to the batches of one rank: what is in them is the plan's business, when they are read is the loader's."""
 
-from collections.abc import Generator, Iterator, Mapping
+import hashlib
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
 
 from distunlearn.batch import Batch
 from distunlearn.errors import UserError
+from distunlearn.streaming.chosen import Chosen
+from distunlearn.streaming.labels import Facts
 from distunlearn.streaming.manifest import Study
+from distunlearn.streaming.placement import POOLED, Placement
 from distunlearn.streaming.plan import Plan
-from distunlearn.streaming.prefetch import Buffers, read_ahead
-from distunlearn.streaming.reader import IndexReader
-from distunlearn.streaming.select import Chosen
+from distunlearn.streaming.prefetch import Buffers, Rows, read_ahead
+from distunlearn.streaming.reader import open_reader
 
 Role = TypeVar("Role", bound=str)
 
@@ -35,6 +36,7 @@ class Loader(Generic[Role]):
     roles: Mapping[Role, tuple[Chosen, Plan]]
     rank: int = 0
     world_size: int = 1
+    placement: Placement = POOLED
     target: tuple[str, ...] = ()
     """Labels that every batch carries, in this order."""
     threads: int = THREADS
@@ -50,8 +52,8 @@ class Loader(Generic[Role]):
                 )
             if chosen.study.preprocessing_digest != self.study.preprocessing_digest:
                 raise UserError(f"{role}: its scans were prepared otherwise than the study's; prepare both alike")
-            if chosen.counts != plan.sizes:
-                raise ValueError(f"{role}: the plan is for {plan.sizes} scans a site, chosen are {chosen.counts}")
+            if (chosen.counts, chosen.strata) != (plan.sizes, plan.strata):
+                raise ValueError(f"{role}: the plan is not one of the chosen scans; make it with Chosen.plan")
 
     def batches(self, start: int, stop: int) -> Iterator[dict[Role, Batch]]:
         """This rank's batches of steps `start` to `stop`, by role.
@@ -75,7 +77,27 @@ class Loader(Generic[Role]):
     def rows(self, role: Role, step: int) -> Int[np.ndarray, " b"]:
         """Rows of the role's table that are this rank's in a step."""
         chosen, plan = self.roles[role]
-        return chosen.locate(*plan.rank_slice(step, self.rank, self.world_size))
+        site, within = plan.samples(step)
+        mine = self.placement.take(self.study.sites, site, self.rank, self.world_size)
+        return chosen.locate(site[mine], within[mine])
+
+    def digest(self) -> str:
+        """Sixteen hex digits that all ranks must share before the first step.
+
+        They cover the plans, the sites and how scans were prepared; and which scans there are, unless the ranks of a
+        federated run hold different ones (`Placement.share` has then compared those of each site's hosts).
+        """
+        told: list[object] = [
+            self.study.sites,
+            self.study.preprocessing_digest,
+            self.study.shape,
+            self.target,
+            self.placement.model_dump_json(),
+        ]
+        told += [(role, plan.digest()) for role, (_, plan) in self.roles.items()]
+        if self.placement.kind == "pooled":
+            told += [chosen.digest() for chosen, _ in self.roles.values()]
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
     def _leaders(self) -> dict[Role, Role]:
         """For each role the first one that draws exactly the same."""
@@ -88,9 +110,8 @@ class Loader(Generic[Role]):
         return leaders
 
     def _stream(self, role: Role, start: int, stop: int) -> Generator[Batch]:
-        study = self.roles[role][0].study
-        requests = [self.rows(role, step) for step in range(start, stop)]
-        return _batches(study, requests, self.target, threads=self.threads, depth=self.depth)
+        requests = (self.rows(role, step) for step in range(start, stop))
+        return _batches(self.roles[role][0].study, requests, self.target, threads=self.threads, depth=self.depth)
 
 
 def evaluation_batches(
@@ -102,48 +123,21 @@ def evaluation_batches(
     world_size: int = 1,
     target: tuple[str, ...] = (),
 ) -> Iterator[Batch]:
-    """Every row once, in order: each rank has one run of rows, cut into batches; nothing is padded or repeated."""
+    """Every row once, in order: each rank has one run of rows, cut into batches; nothing is padded or repeated.
+
+    In federated placement a study holds nothing but a rank's own rows, so that each rank asks for all of them with
+    `world_size=1`.
+    """
     share = np.array_split(rows, world_size)[rank]
-    return _batches(
-        study, [share[at : at + batch] for at in range(0, len(share), batch)], target, threads=THREADS, depth=DEPTH
-    )
+    requests = (share[at : at + batch] for at in range(0, len(share), batch))
+    return _batches(study, requests, target, threads=THREADS, depth=DEPTH)
 
 
 def _batches(
-    study: Study, requests: list[Int[np.ndarray, " _"]], target: tuple[str, ...], *, threads: int, depth: int
+    study: Study, requests: Iterable[Rows], target: tuple[str, ...], *, threads: int, depth: int
 ) -> Generator[Batch]:
-    buffers = Buffers(study, 2 * depth)
-    facts = _Facts(study, target)
-    volumes = read_ahead(IndexReader(study), requests, buffers, ahead=depth, threads=threads)
-    for rows, volume in zip(requests, volumes, strict=True):
+    facts = Facts(study, target)
+    for rows, volume in read_ahead(
+        open_reader(study), requests, Buffers(study, 2 * depth), ahead=depth, threads=threads
+    ):
         yield facts.batch(rows, volume)
-
-
-class _Facts:
-    """What the table knows of each scan, as arrays."""
-
-    def __init__(self, study: Study, target: tuple[str, ...]) -> None:
-        self._scale = study.table["scale"].to_numpy().astype(np.float32)
-        self._domain = study.table["domain"].to_numpy().astype(np.int64)
-        self._target = np.stack(
-            [label_numbers(study, name) for name in target] or [np.empty(len(study.table), np.float32)], axis=1
-        )[:, : len(target)]
-
-    def batch(self, rows: Int[np.ndarray, " b"], volume: Tensor) -> Batch:
-        scale, domain, target = (torch.from_numpy(values[rows]) for values in (self._scale, self._domain, self._target))
-        return Batch(volume=volume, scale=scale, scan=torch.from_numpy(rows), domain=domain, target=target)
-
-
-def label_numbers(study: Study, name: str) -> Float[np.ndarray, " rows"]:
-    """A label of every scan as float32, NaN where missing; text becomes the index of the value among all, sorted.
-
-    Raises:
-        UserError: no site has the label.
-    """
-    if name not in study.labels:
-        raise UserError(f"target: no scan has the label {name!r} (known: {', '.join(study.labels)})")
-    values = study.table[name]
-    if values.dtype == np.float64:
-        return values.to_numpy(dtype=np.float32)
-    codes = {value: index for index, value in enumerate(sorted(values.dropna().unique()))}
-    return values.map(codes).to_numpy(dtype=np.float32)

@@ -1,6 +1,7 @@
 """What there is to train on: the manifests and tables of the sites of a study, read and checked before any scan is."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from fsspec.spec import AbstractFileSystem
 
 from distunlearn.errors import UserError
 from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, TABLE, Manifest, ShardEntry
+from distunlearn.streaming.access import Access
 from distunlearn.streaming.table import as_numbers, parse_table
+
+PLAIN_NAME = re.compile(r"\w[\w. +-]*")
 
 ALIKE = ("kind", "shape", "dtype", "preprocessing")
 """What all sites of a study must share: a scanner must not be told by how its scans were prepared."""
@@ -37,6 +41,8 @@ class Study:
     dtype: Literal["int16", "float32"]
     preprocessing: dict[str, Any]
     preprocessing_digest: str
+    access: Access
+    """How the bytes of the shards are reached."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -44,7 +50,13 @@ class Study:
         return tuple(column for column in self.table.columns if column not in {*PLACE_COLUMNS, "site", "domain"})
 
 
-def read_study(root: Path | str, sites: Sequence[str] | None = None, *, hosted: Sequence[str] | None = None) -> Study:
+def read_study(
+    root: Path | str,
+    sites: Sequence[str] | None = None,
+    *,
+    hosted: Sequence[str] | None = None,
+    access: Access | None = None,
+) -> Study:
     """Read what `distunlearn shard` wrote, and refuse what does not belong together.
 
     Args:
@@ -52,6 +64,7 @@ def read_study(root: Path | str, sites: Sequence[str] | None = None, *, hosted: 
         sites: which sites, in the order of their domain index; by default all there are, sorted by name.
         hosted: the sites that this process may open, in federated placement; by default all of `sites`. No file of
             another site is touched.
+        access: how the shards are read; with `access.stream` the root need only hold the manifests and tables.
 
     Raises:
         UserError: a folder, site, manifest, table or shard is missing, damaged, or prepared otherwise than the rest.
@@ -62,14 +75,17 @@ def read_study(root: Path | str, sites: Sequence[str] | None = None, *, hosted: 
     manifests = [_read_manifest(files, folder, name) for name in held]
     for manifest in manifests[1:]:
         _refuse_differences(manifests[0], manifest)
+    access = access or Access()
     for manifest in manifests:
-        _refuse_missing_shards(files, folder, manifest)
+        _refuse_odd_names(manifest)
+        if access.stream is None:
+            _refuse_missing_shards(files, folder, manifest)
     tables = [_read_table(files, folder, manifest, names.index(manifest.site)) for manifest in manifests]
     first = manifests[0]
     return Study(
         root=str(root), sites=names, hosted=held, table=_one_table(tables), shards={m.site: m.shards for m in manifests},
         kind=first.kind, shape=first.shape, dtype=first.dtype,
-        preprocessing=first.preprocessing, preprocessing_digest=first.preprocessing_digest,
+        preprocessing=first.preprocessing, preprocessing_digest=first.preprocessing_digest, access=access,
     )  # fmt: skip
 
 
@@ -147,13 +163,18 @@ def _refuse_differences(first: Manifest, other: Manifest) -> None:
         )
 
 
-def _refuse_missing_shards(files: AbstractFileSystem, folder: str, manifest: Manifest) -> None:
+def _refuse_odd_names(manifest: Manifest) -> None:
+    """A shard's name becomes part of paths, addresses and commands."""
     for shard in manifest.shards:
-        path = f"{folder}/{manifest.site}/{shard.name}"
-        if Path(shard.name).name != shard.name:
+        if not PLAIN_NAME.fullmatch(shard.name):
             raise UserError(
                 f"site {manifest.site}: shard {shard.name!r} is no plain file name; run `distunlearn shard` for this site again"
             )
+
+
+def _refuse_missing_shards(files: AbstractFileSystem, folder: str, manifest: Manifest) -> None:
+    for shard in manifest.shards:
+        path = f"{folder}/{manifest.site}/{shard.name}"
         try:
             size = files.size(path)
         except FileNotFoundError:

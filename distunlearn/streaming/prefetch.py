@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,14 +10,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from distunlearn.streaming.manifest import Study
+from distunlearn.streaming.reader import Reader
 
-
-@runtime_checkable
-class Reader(Protocol):
-    """Anything that fills a buffer with the stored values of scans, from many threads at once."""
-
-    def read(self, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
-        """Fill `out[i]` with row `rows[i]`."""
+Rows = Int[np.ndarray, " _"]
 
 
 class Buffers:
@@ -39,13 +33,13 @@ class Buffers:
         return self._ring[place][:scans]
 
     def _new(self, scans: int) -> Tensor:
-        return torch.empty((scans, *self._shape), dtype=self._dtype, pin_memory=torch.cuda.is_available())
+        return torch.empty((scans, *self._shape), dtype=self._dtype, pin_memory=torch.cuda.is_available() and scans > 0)
 
 
 def read_ahead(
-    reader: Reader, requests: Iterable[Int[np.ndarray, " _"]], buffers: Buffers, *, ahead: int, threads: int
-) -> Iterator[Tensor]:
-    """Yield the stored values of each request in turn while the next `ahead` ones are being read.
+    reader: Reader, requests: Iterable[Rows], buffers: Buffers, *, ahead: int, threads: int
+) -> Iterator[tuple[Rows, Tensor]]:
+    """Yield each request in turn with its stored values, while the next `ahead` ones are being read.
 
     Args:
         reader: where scans come from.
@@ -54,12 +48,14 @@ def read_ahead(
         ahead: requests in flight.
         threads: that read; each takes a part of a request.
     """
-    flight: deque[tuple[Tensor, list[Future[None]]]] = deque()
+    flight: deque[tuple[Rows, Tensor, list[Future[None]]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
     try:
         for rows in requests:
             buffer = buffers.take(len(rows))
-            flight.append((buffer, _submit(pool, reader, rows, buffer, threads)))
+            parts = [part for part in np.array_split(np.arange(len(rows)), threads) if len(part)]
+            reading = [pool.submit(reader.read, rows[part], buffer.numpy()[part[0] : part[-1] + 1]) for part in parts]
+            flight.append((rows, buffer, reading))
             if len(flight) > ahead:
                 yield _landed(*flight.popleft())
         while flight:
@@ -68,16 +64,8 @@ def read_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submit(
-    pool: ThreadPoolExecutor, reader: Reader, rows: Int[np.ndarray, " n"], buffer: Tensor, threads: int
-) -> list[Future[None]]:
-    parts = np.array_split(np.arange(len(rows)), threads)
-    out = buffer.numpy()
-    return [pool.submit(reader.read, rows[part], out[part[0] : part[-1] + 1]) for part in parts if len(part)]
-
-
-def _landed(buffer: Tensor, parts: list[Future[None]]) -> Tensor:
-    wait(parts)
-    for part in parts:
+def _landed(rows: Rows, buffer: Tensor, reading: list[Future[None]]) -> tuple[Rows, Tensor]:
+    wait(reading)
+    for part in reading:
         part.result()  # raises what the thread met
-    return buffer
+    return rows, buffer

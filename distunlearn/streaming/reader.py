@@ -2,55 +2,89 @@
 
 import os
 from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import xxhash
-from jaxtyping import Int
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+from jaxtyping import Int, UInt8
 
 from distunlearn.errors import UserError
 from distunlearn.streaming.manifest import Study
 
 OPEN_SHARDS = 256
-"""Half of what the strictest systems allow a process to have open."""
+"""A quarter of what a process may usually have open."""
 
 
-class IndexReader:
-    """Reads any scan of a study by its place in its shard: one `preadv` a scan, no copy, safe from many threads."""
-
-    def __init__(self, study: Study) -> None:
-        self._study = study
-        table = study.table
-        self._shards = [
-            f"{study.root}/{site}/{shard}" for site, shard in zip(table["site"], table["shard"], strict=True)
-        ]
-        self._offset = table["offset"].to_numpy()
-        self._digests = table["xxh3"].tolist()
-        self._open = lru_cache(maxsize=OPEN_SHARDS)(_Shard)
+@runtime_checkable
+class Reader(Protocol):
+    """Anything that fills a buffer with the stored values of scans, from many threads at once."""
 
     def read(self, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
-        """Fill `out[i]` with the stored values of row `rows[i]`.
+        """Fill `out[i]` with the stored values of row `rows[i]` of the study's table.
 
         Args:
-            rows: rows of the study's table.
+            rows: which scans.
             out: (n, …) C-contiguous, of the study's stored type.
 
         Raises:
             UserError: a shard is missing or cut off, or a scan's bytes are not those that were written.
         """
+
+
+class Places:
+    """Where each scan of a study lies, and whether bytes are its own."""
+
+    def __init__(self, study: Study, root: str) -> None:
+        table = study.table
+        self.shards: list[tuple[str, str]] = list(zip(table["site"], table["shard"], strict=True))
+        """Site and name of each scan's shard."""
+        self.paths = [f"{root}/{site}/{shard}" for site, shard in self.shards]
+        self.offsets: list[int] = table["offset"].tolist()
+        self.size = int(np.prod(study.shape)) * np.dtype(study.dtype).itemsize
+        self._keys: list[str] = table["key"].tolist()
+        self._digests: list[str] = table["xxh3"].tolist()
+
+    def check(self, row: int, values: UInt8[np.ndarray, " bytes"]) -> None:
+        """Refuse bytes that are not those of the scan.
+
+        Raises:
+            UserError: the scan, its shard and its site, and what to do.
+        """
+        if xxhash.xxh3_128_hexdigest(values.data) != self._digests[row]:
+            raise self.damage(row, "its bytes are not those that were written")
+
+    def damage(self, row: int, what: str) -> UserError:
+        """The line that names a damaged scan and what to do."""
+        site, shard = self.shards[row]
+        return UserError(
+            f"site {site}: scan {self._keys[row]} in shard {shard}: {what}; copy the shard again, or run `distunlearn shard` for this site"
+        )
+
+
+class IndexReader:
+    """Reads scans by their offsets from a local or network file system: one `preadv` a scan, without a copy."""
+
+    def __init__(self, study: Study) -> None:
+        self._places = Places(study, url_to_fs(study.root)[1])
+        self._open = lru_cache(maxsize=OPEN_SHARDS)(_Shard)
+
+    def read(self, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
+        """See `Reader.read`."""
         for row, place in zip(rows.tolist(), out, strict=True):
             values = place.reshape(-1).view(np.uint8)
             self._fill(row, values)
-            if xxhash.xxh3_128_hexdigest(values) != self._digests[row]:
-                raise UserError(damage(self._study, row, "its bytes are not those that were written"))
+            self._places.check(row, values)
 
-    def _fill(self, row: int, values: np.ndarray) -> None:
+    def _fill(self, row: int, values: UInt8[np.ndarray, " bytes"]) -> None:
         try:
-            shard = self._open(self._shards[row])
-            got = os.preadv(shard.descriptor, [values.data], self._offset[row])
+            shard = self._open(self._places.paths[row])
+            got = os.preadv(shard.descriptor, [values.data], self._places.offsets[row])
         except OSError as error:
-            raise UserError(damage(self._study, row, f"the shard cannot be read ({error.strerror})")) from None
+            raise self._places.damage(row, f"the shard cannot be read ({error.strerror})") from None
         if got != len(values):
-            raise UserError(damage(self._study, row, "the shard ends before it"))
+            raise self._places.damage(row, "the shard ends before it")
 
 
 class _Shard:
@@ -65,12 +99,16 @@ class _Shard:
             os.close(self.descriptor)
 
 
-def damage(study: Study, row: int, what: str) -> str:
-    """The line that names a damaged scan and what to do."""
-    site, shard, key = study.table.loc[row, ["site", "shard", "key"]]
-    return f"site {site}: scan {key} in shard {shard}: {what}; copy the shard again, or run `distunlearn shard` for this site"
+def open_reader(study: Study) -> Reader:
+    """The reader for where a study's shards are."""
+    from distunlearn.streaming.remote import RangeReader
+    from distunlearn.streaming.sequence import SequentialReader
+
+    if study.access.stream is not None:
+        return SequentialReader(study)
+    return IndexReader(study) if isinstance(url_to_fs(study.root)[0], LocalFileSystem) else RangeReader(study)
 
 
 def read_rows(study: Study, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
-    """Read a few scans once; see `IndexReader.read`."""
-    IndexReader(study).read(rows, out)
+    """Read a few scans once; see `Reader.read`."""
+    open_reader(study).read(rows, out)

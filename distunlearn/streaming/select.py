@@ -1,35 +1,41 @@
 """Who is in X_p (the task) and who is in X_u (the unlearning): rules over the labels of a study, given as configuration."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Int
 from pydantic import Field, model_validator
 
 from distunlearn.errors import UserError
 from distunlearn.shard_format import Split
+from distunlearn.streaming.chosen import Chosen, keys_digest
 from distunlearn.streaming.condition import Condition, holds
 from distunlearn.streaming.manifest import Study
+from distunlearn.streaming.strata import Bounds, by_value, by_width, labels_of, numbers, overlap
 from distunlearn.strict import Strict
 
 SMALL = 20
 """Fewer scans of a site than this earn a warning: unlearning on 9 to 19 scans only learnt those by heart."""
+
+Share = Callable[[Int[np.ndarray, "N K"]], Int[np.ndarray, "N K"]]
+"""Completes counts a site over ranks, each of which knows those of the sites that it hosts; see `Placement.share`."""
 
 
 class Selection(Strict):
     """Which scans play one role of training."""
 
     rule: Literal["all", "overlap", "matched", "where"] = "all"
-    """all; overlap: scans whose label lies where all sites' labels lie; where: only what the conditions below say."""
+    """all; overlap: scans whose label lies where all sites' labels lie; matched: the same, and in every batch all sites
+    have the same distribution of the label; where: only what the conditions below say."""
     sites: tuple[str, ...] | None = None
     """Only these sites; the others are held out of this role entirely."""
     label: str = "age"
-    """The label of `overlap`."""
+    """The label of `overlap` and `matched`."""
     bounds: tuple[float, float] | None = None
     """The overlap, both ends included; computed when not given."""
+    width: float = Field(5.0, gt=0)
+    """Of a stratum of `matched`, in the label's unit; a label of text is matched value by value."""
     where: dict[str, Condition] = Field(default_factory=dict)
     """Conditions on labels at every site: {diagnosis: control}, {age: "<65"}, {age: 60..70}, {sex: [F, M]}."""
     where_site: dict[str, dict[str, Condition]] = Field(default_factory=dict)
@@ -46,39 +52,14 @@ class Selection(Strict):
         return self
 
 
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """The scans of one role that this process may read, and how many of each site there are over all processes."""
-
-    study: Study
-    split: Split
-    rows: Int[np.ndarray, " n"]
-    """Rows of `study.table`, site after site."""
-    counts: tuple[int, ...]
-    """Scans a site of `study.sites`; 0 for a site that is held out."""
-    description: tuple[str, ...]
-    """One line a site, for people."""
-    warnings: tuple[str, ...]
-
-    @property
-    def domain(self) -> Int[np.ndarray, " n"]:
-        """The site index of each row."""
-        every: Int[np.ndarray, " rows"] = self.study.table["domain"].to_numpy()
-        return np.take(every, self.rows)
-
-    def locate(self, site: Int[np.ndarray, " k"], within: Int[np.ndarray, " k"]) -> Int[np.ndarray, " k"]:
-        """Rows of the table for what a plan names: the `within`-th chosen scan of each `site`, all hosted here."""
-        held = np.bincount(self.domain, minlength=len(self.counts))
-        starts = np.cumsum(held) - held
-        return np.asarray(self.rows[starts[site] + within])
-
-    def same_scans(self, other: "Chosen") -> bool:
-        """Whether the other role has exactly the same scans in the same order."""
-        return self is other or (self.study is other.study and np.array_equal(self.rows, other.rows))
-
-
 def select(
-    study: Study, selection: Selection, *, split: Split, needs: Sequence[str] = (), within: Chosen | None = None
+    study: Study,
+    selection: Selection,
+    *,
+    split: Split,
+    needs: Sequence[str] = (),
+    within: Chosen | None = None,
+    share: Share = lambda counts: counts,
 ) -> Chosen:
     """Choose the scans of a role.
 
@@ -88,26 +69,31 @@ def select(
         split: where the scans come from; the loader trains on nothing but "train".
         needs: labels that a scan must have (the target in X_p); scans without are left out and counted.
         within: X_p when X_u is chosen; with `among: main` only its scans are looked at.
+        share: in federated placement, tells the counts of the sites that this rank does not host.
 
     Raises:
         UserError: a site or label is unknown, a site has no scan left, or the sites do not overlap.
     """
     wanted = _wanted_sites(study, selection)
-    keep = _candidates(study, selection, split, within)
-    labels = {*needs, *([selection.label] if selection.rule == "overlap" else [])}
-    have = np.logical_and.reduce([keep, *(_label(study, name).notna().to_numpy() for name in sorted(labels))])
-    unlabelled = _count(study, keep & ~have)
-    bounds = None
-    if selection.rule == "overlap":
-        bounds = selection.bounds or _overlap(study, have, selection.label, wanted)
-        values = _numbers(study, selection.label)
-        have &= (values >= bounds[0]) & (values <= bounds[1])
-    counts = _count(study, have)
-    _refuse_empty(study, selection, split, wanted, counts)
-    rows = np.flatnonzero(have)
-    rows = rows[np.argsort(study.table["domain"].to_numpy()[rows], kind="stable")]
-    told = _describe(study, selection, wanted, counts, bounds, unlabelled)
-    return Chosen(study=study, split=split, rows=rows, counts=counts, description=told[0], warnings=told[1])
+    candidates = _candidates(study, selection, split, wanted, within)
+    labels = [*needs, *([selection.label] if selection.rule in {"overlap", "matched"} else [])]
+    labelled = np.logical_and.reduce([candidates, *(labels_of(study, name).notna().to_numpy() for name in labels)])
+    stratum, number, span = _strata(study, selection, labelled, wanted)
+    held = share(_count(study, stratum, number))
+    _refuse_empty(study, selection, split, wanted, held)
+    kept = _everywhere(study, held, wanted)
+    counts = tuple(held[:, kept].sum(axis=1).tolist())
+    rows = _in_order(study, stratum, kept)
+    share(_digests(study, rows))
+    told = [_line(site, count, span, wanted) for site, count in zip(study.sites, counts, strict=True)]
+    told += _left_out(study, candidates & ~labelled)
+    few = [site for site, count in zip(study.sites, counts, strict=True) if site in wanted and count < SMALL]
+    return Chosen(
+        study=study, split=split, rows=rows, counts=counts,
+        strata=tuple(map(tuple, held[:, kept].tolist())) if selection.rule == "matched" else None,
+        description=tuple(told),
+        warnings=tuple(f"{site}: fewer than {SMALL} scans; what is learnt from so few is them" for site in few),
+    )  # fmt: skip
 
 
 def _wanted_sites(study: Study, selection: Selection) -> tuple[str, ...]:
@@ -117,74 +103,86 @@ def _wanted_sites(study: Study, selection: Selection) -> tuple[str, ...]:
     return tuple(name for name in study.sites if selection.sites is None or name in selection.sites)
 
 
-def _label(study: Study, name: str) -> pd.Series:
-    if name not in study.labels:
-        raise UserError(f"selection: no scan has the label {name!r} (known: {', '.join(study.labels)})")
-    return study.table[name]
-
-
-def _numbers(study: Study, name: str) -> np.ndarray:
-    labels = _label(study, name)
-    if labels.dtype != np.float64:
-        raise UserError(
-            f"selection: label {name!r} holds text, and an overlap needs numbers; choose with where instead"
-        )
-    return labels.to_numpy()
-
-
-def _candidates(study: Study, selection: Selection, split: Split, within: Chosen | None) -> Bool[np.ndarray, " rows"]:
+def _candidates(
+    study: Study, selection: Selection, split: Split, wanted: tuple[str, ...], within: Chosen | None
+) -> Bool[np.ndarray, " rows"]:
     table = study.table
-    keep = ((table["split"] == split) & table["site"].isin(_wanted_sites(study, selection))).to_numpy(copy=True)
+    keep = ((table["split"] == split) & table["site"].isin(wanted)).to_numpy(copy=True)
     if within is not None and selection.among == "main":
         keep &= np.isin(np.arange(len(table)), within.rows)
     for label, condition in selection.where.items():
-        keep &= holds(_label(study, label), condition)
+        keep &= holds(labels_of(study, label), condition)
     for site, conditions in selection.where_site.items():
         elsewhere = (table["site"] != site).to_numpy()
         for label, condition in conditions.items():
-            keep &= elsewhere | holds(_label(study, label), condition)
+            keep &= elsewhere | holds(labels_of(study, label), condition)
     return keep
 
 
-def _count(study: Study, keep: Bool[np.ndarray, " rows"]) -> tuple[int, ...]:
-    return tuple(int(n) for n in np.bincount(study.table["domain"].to_numpy()[keep], minlength=len(study.sites)))
+def _strata(
+    study: Study, selection: Selection, keep: Bool[np.ndarray, " rows"], wanted: tuple[str, ...]
+) -> tuple[Int[np.ndarray, " rows"], int, str]:
+    """The stratum of every scan that is kept, -1 for the others; how many strata there are; and the words for it."""
+    if selection.rule not in {"overlap", "matched"}:
+        return np.where(keep, 0, -1), 1, ""
+    if selection.rule == "matched" and labels_of(study, selection.label).dtype != np.float64:
+        place, number = by_value(study, selection.label)
+        return np.where(keep, place, -1), number, f", matched by {selection.label}"
+    bounds: Bounds = selection.bounds or overlap(study, keep, selection.label, wanted)
+    span = f", {selection.label} {bounds[0]:g} to {bounds[1]:g}"
+    width, how = (
+        (selection.width, f" matched in steps of {selection.width:g}") if selection.rule == "matched" else (np.inf, "")
+    )
+    place, number = by_width(numbers(study, selection.label), bounds, width)
+    return np.where(keep, place, -1), number, span + how
 
 
-def _overlap(study: Study, keep: Bool[np.ndarray, " rows"], label: str, wanted: tuple[str, ...]) -> tuple[float, float]:
-    values = pd.Series(_numbers(study, label)[keep]).groupby(study.table["site"].to_numpy()[keep])
-    low, high = float(values.min().max()), float(values.max().min())
-    missing = [site for site in wanted if site not in values.groups]
-    if missing or low > high:
-        ranges = "; ".join(
-            f"{site} {values.min().get(site, np.nan):g} to {values.max().get(site, np.nan):g}" for site in wanted
-        )
-        raise UserError(
-            f"selection: the sites do not overlap in {label} ({ranges}); give bounds, leave a site out, or unlearn on another data set"
-        )
-    return low, high
+def _count(study: Study, stratum: Int[np.ndarray, " rows"], number: int) -> Int[np.ndarray, "N K"]:
+    counts = np.zeros((len(study.sites), number), dtype=np.int64)
+    there = stratum >= 0
+    np.add.at(counts, (study.table["domain"].to_numpy()[there], stratum[there]), 1)
+    return counts
+
+
+def _everywhere(study: Study, held: Int[np.ndarray, "N K"], wanted: tuple[str, ...]) -> Int[np.ndarray, " kept"]:
+    """The strata in which every wanted site has a scan."""
+    sites = [index for index, site in enumerate(study.sites) if site in wanted]
+    return np.flatnonzero((held[sites] > 0).all(axis=0))
+
+
+def _digests(study: Study, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, "N 1"]:
+    """A number a site that two of its hosts share when they hold the same scans."""
+    domain = study.table["domain"].to_numpy()[rows]
+    return np.array(
+        [[int(keys_digest(study, rows[domain == site]), 16) >> 1] for site in range(len(study.sites))], dtype=np.int64
+    )
+
+
+def _in_order(study: Study, stratum: Int[np.ndarray, " rows"], kept: Int[np.ndarray, " kept"]) -> Int[np.ndarray, " n"]:
+    rows = np.flatnonzero(np.isin(stratum, kept))
+    return rows[np.lexsort((stratum[rows], study.table["domain"].to_numpy()[rows]))]
 
 
 def _refuse_empty(
-    study: Study, selection: Selection, split: Split, wanted: tuple[str, ...], counts: tuple[int, ...]
+    study: Study, selection: Selection, split: Split, wanted: tuple[str, ...], held: Int[np.ndarray, "N K"]
 ) -> None:
-    empty = [site for site, count in zip(study.sites, counts, strict=True) if site in wanted and not count]
+    empty = [site for site, counts in zip(study.sites, held, strict=True) if site in wanted and not counts.any()]
     if empty:
         raise UserError(
             f"selection: no scan of site {', '.join(empty)} in split {split} is left by rule {selection.rule!r}; loosen the rule or leave the site out with sites: […]"
         )
+    if not len(_everywhere(study, held, wanted)):
+        raise UserError(
+            f"selection: no stratum of {selection.label} has scans of all sites; give a larger width or other bounds"
+        )
 
 
-def _describe(
-    study: Study, selection: Selection, wanted: tuple[str, ...], counts: tuple[int, ...],
-    bounds: tuple[float, float] | None, unlabelled: tuple[int, ...],
-) -> tuple[tuple[str, ...], tuple[str, ...]]:  # fmt: skip
-    span = f", {selection.label} {bounds[0]:g} to {bounds[1]:g}" if bounds else ""
-    lines, warnings = [], []
-    for site, count, lost in zip(study.sites, counts, unlabelled, strict=True):
-        if site not in wanted:
-            lines.append(f"{site}: held out")
-            continue
-        lines.append(f"{site}: {count} scans{span}" + (f", {lost} without a label left out" if lost else ""))
-        if count < SMALL:
-            warnings.append(f"{site}: only {count} scans; with fewer than {SMALL}, what is learnt from them is them")
-    return tuple(lines), tuple(warnings)
+def _line(site: str, count: int, span: str, wanted: tuple[str, ...]) -> str:
+    return f"{site}: {count} scans{span}" if site in wanted else f"{site}: held out"
+
+
+def _left_out(study: Study, lost: Bool[np.ndarray, " rows"]) -> list[str]:
+    return [
+        f"{site}: {count} scans without a label left out"
+        for site, count in study.table["site"][lost].value_counts(sort=False).items()
+    ]

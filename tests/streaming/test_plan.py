@@ -1,14 +1,14 @@
 """The plan is a pure function: what is in each batch is proved here without reading a byte."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distunlearn.errors import UserError
+from distunlearn.streaming.draws import windowed
 from distunlearn.streaming.plan import Plan
 
 QUOTAS = st.sampled_from(["equal", "proportional", "random"])
@@ -28,6 +28,7 @@ def plans(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+@settings(max_examples=200)
 @given(plans(), st.integers(0, 10**6))
 def test_every_batch_has_every_site(drawn_plan: dict[str, Any], step: int) -> None:
     """At any step, whatever the sizes and quotas, the batch is full and no site is absent from it."""
@@ -38,26 +39,6 @@ def test_every_batch_has_every_site(drawn_plan: dict[str, Any], step: int) -> No
     assert (held >= 1).all()
     np.testing.assert_array_equal(held, plan.counts(step))
     assert (within < np.asarray(plan.sizes)[site]).all()
-
-
-@given(plans(), st.integers(0, 300), st.integers(1, 16))
-def test_the_ranks_together_take_exactly_the_global_batch(drawn_plan: dict[str, Any], step: int, world: int) -> None:
-    """For any number of ranks their slices are the global batch, each slot once, and differ by one scan at most."""
-    plan = Plan(**drawn_plan)
-    slices = [plan.rank_slice(step, rank, world) for rank in range(world)]
-    together = Counter((int(s), int(w)) for site, within in slices for s, w in zip(site, within, strict=True))
-    assert together == Counter((int(s), int(w)) for s, w in zip(*plan.samples(step), strict=True))
-    lengths = [len(site) for site, _ in slices]
-    assert max(lengths) - min(lengths) <= 1
-
-
-@given(plans(), st.integers(0, 300), st.integers(1, 16))
-def test_every_rank_has_every_site_that_goes_round(drawn_plan: dict[str, Any], step: int, world: int) -> None:
-    """A site with as many scans in the batch as there are ranks is on each of them."""
-    plan = Plan(**drawn_plan)
-    enough = set(np.flatnonzero(plan.counts(step) >= world).tolist())
-    for rank in range(world):
-        assert enough <= set(plan.rank_slice(step, rank, world)[0].tolist())
 
 
 @given(plans(), st.integers(0, 40))
@@ -144,3 +125,67 @@ def test_a_batch_that_cannot_hold_every_site_is_refused() -> None:
         Plan((5, 5, 5), 2, 0, "main")
     with pytest.raises(UserError, match="no scan to train on"):
         Plan((0, 0), 2, 0, "main")
+
+
+STRATA = st.lists(st.lists(st.integers(1, 40), min_size=3, max_size=3).map(tuple), min_size=1, max_size=4).map(tuple)
+
+
+@given(STRATA, st.integers(4, 40), st.integers(0, 10**6))
+def test_matched_sites_have_the_same_strata_in_every_batch(
+    strata: tuple[tuple[int, ...], ...], batch: int, step: int
+) -> None:
+    """In each batch every site has the same number of scans of each stratum, and as many as every other site."""
+    plan = Plan(tuple(map(sum, strata)), batch, 0, "unlearn", strata=strata)
+    site, within = plan.samples(step)
+    assert len(site) == batch // len(strata) * len(strata)
+    drawn = []
+    for index, held in enumerate(strata):
+        stratum = np.searchsorted(np.cumsum(held), within[site == index], side="right")
+        drawn.append(np.bincount(stratum, minlength=3).tolist())
+    assert all(one == drawn[0] for one in drawn)
+    assert sum(drawn[0]) == batch // len(strata)
+
+
+def test_matched_scans_cycle_within_their_stratum() -> None:
+    """No scan of a stratum comes again before all others of its site and stratum have; every stratum has its turn."""
+    strata = ((40, 4, 9), (3, 11, 5))
+    plan = Plan((53, 19), 8, 0, "unlearn", strata=strata)
+    drawn: list[list[int]] = [[], []]
+    for step in range(200):
+        for site, within in zip(*plan.samples(step), strict=True):
+            drawn[site].append(int(within))
+    for own, held in zip(drawn, strata, strict=True):
+        ends = np.cumsum(held)
+        for size, end in zip(held, ends, strict=True):
+            mine = [scan for scan in own if end - size <= scan < end]
+            assert len(mine) > size
+            for cycle in range(len(mine) // size):
+                assert len(set(mine[cycle * size : (cycle + 1) * size])) == size
+
+
+def test_matched_strata_come_as_the_sites_have_them_in_common() -> None:
+    """A stratum weighs as much as the site with the smallest share of it has, so none has to repeat a few scans often."""
+    plan = Plan((100, 100), 20, 0, "unlearn", strata=((90, 10), (50, 50)))
+    young = sum(int((within[site == 1] < 50).sum()) for site, within in map(plan.samples, range(100)))
+    assert young / 1000 == pytest.approx(50 / 60, abs=0.02)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12).map(tuple), st.integers(1, 4), st.integers(0, 50))
+def test_draws_for_sequences_stay_within_a_window_of_shards(shards: tuple[int, ...], window: int, cycle: int) -> None:
+    """A cycle is a permutation of all scans that finishes with `window` shards before it touches the next ones."""
+    order = windowed(f"{cycle}", shards, window)
+    assert sorted(order) == list(range(sum(shards)))
+    shard = np.searchsorted(np.cumsum(shards), order, side="right")
+    opened = list(dict.fromkeys(shard.tolist()))
+    done = 0
+    for at in range(0, len(opened), window):
+        group = opened[at : at + window]
+        size = sum(shards[index] for index in group)
+        assert set(shard[done : done + size].tolist()) == set(group)
+        done += size
+
+
+def test_scans_in_sequence_cannot_be_matched() -> None:
+    """A stratum's scans are scattered over all shards."""
+    with pytest.raises(UserError, match="cannot be matched"):
+        Plan((2,), 2, 0, "unlearn", strata=((1, 1),), shards=((2,),))
