@@ -21,10 +21,10 @@ def predict(
 ) -> None:
     """Predict from new scans, prepared exactly as the model's training scans were."""
     from distunlearn.evaluate.apply import apply_model, write_table
-    from distunlearn.run_folder import MODEL, stages_done
+    from distunlearn.evaluate.rerun import last_stage
+    from distunlearn.run_folder import MODEL
 
-    folder = run / stage if stage else stages_done(run)[-1]
-    results = apply_model(folder / MODEL, scans)
+    results = apply_model(run / (stage or last_stage(run)) / MODEL, scans)
     for result in results:
         print(
             "\t".join((
