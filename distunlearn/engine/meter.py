@@ -28,16 +28,20 @@ class Meter:
         for name, share in shares.items():
             self._sums[name] = self._sums[name] + share if name in self._sums else share
 
-    def read(self, *, wish: bool) -> tuple[dict[str, float], bool]:
-        """The mean losses of the global batches since the last reading, and whether rank 0 has a wish.
+    def read(self, *, save: bool, stop: bool) -> tuple[dict[str, float], bool, bool]:
+        """The mean losses of the global batches since the last reading, and what all ranks do now.
 
         Args:
-            wish: rank 0's wish (to save) travels along, so that all ranks follow it at the same step.
+            save: rank 0's wish to save.
+            stop: this rank's wish to stop. Both travel along, so that all ranks follow them at the same step.
+
+        Returns:
+            Figures, whether rank 0 wishes to save, whether any rank wishes to stop.
         """
-        mine = float(wish and self._runtime.is_main)
-        values = torch.stack([*self._sums.values(), torch.tensor(mine, device=self._runtime.device)])
-        *sums, wished = self._runtime.sum(values).tolist()
+        wishes = torch.tensor([save and self._runtime.is_main, stop], dtype=torch.float32, device=self._runtime.device)
+        values = torch.cat([torch.stack(list(self._sums.values())), wishes])
+        *sums, save_all, stop_all = self._runtime.sum(values).tolist()
         figures = {f"train/{name}": value / self._steps for name, value in zip(self._sums, sums, strict=True)}
         figures["time/seconds_per_step"] = (time.monotonic() - self._since) / self._steps
         self._start()
-        return figures, wished > 0
+        return figures, save_all > 0, stop_all > 0

@@ -16,10 +16,15 @@ from distunlearn.engine.record import Record, hold
 from distunlearn.engine.resume import Position, refuse_other_run, restore, snapshot
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, take_step
+from distunlearn.engine.stop import STATUS, Wish, listening
 from distunlearn.methods import phases_of
 from distunlearn.progress import progress
 from distunlearn.run_folder import CHECKPOINTS
 
+ENDS: dict[str, Literal["FINISHED", "FAILED", "KILLED"]] = {
+    "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "stopped": "KILLED",
+}  # fmt: skip
+"""How MLflow calls the states of STATUS.json."""
 OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
 
@@ -36,6 +41,7 @@ def train(config: RunConfig, run: Path) -> bool:
     Raises:
         UserError: bad configuration, shards or launch; a folder that another process holds, or in which another
             configuration was trained.
+        SystemExit: told to stop by a signal; everything is saved, and every rank ends with `stop.STATUS`.
     """
     runtime = Runtime(config.engine)
     try:
@@ -54,31 +60,34 @@ def train(config: RunConfig, run: Path) -> bool:
 
 def _train(job: Job, run: Path) -> None:
     record = Record(run, job.config, world_size=job.runtime.world_size, is_main=job.runtime.is_main)
-    status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
-    reason = "see the error that was printed"
+    state, reason = "failed", "see the error that was printed"
     try:
         record.status("running")
         write_scans(job, record)
-        Trainer(job, record).run()
-        status, reason = "FINISHED", ""
+        with listening() as wish:
+            done = Trainer(job, record, wish).run()
+        state, reason = ("finished", "") if done else ("stopped", "told to stop; the same command goes on")
     except KeyboardInterrupt:
-        status, reason = "KILLED", "interrupted"
+        state, reason = "killed", "interrupted"
         raise
     finally:
-        record.status(status.lower(), reason)
-        record.close(status)
+        record.status(state, reason)
+        record.close(ENDS[state])
+    if state == "stopped":
+        job.runtime.wait()  # a launcher that sees one rank end may kill rank 0, which still speaks to MLflow
+        raise SystemExit(STATUS)
 
 
 class Trainer:
     """A run in progress."""
 
-    def __init__(self, job: Job, record: Record) -> None:
-        self.job, self.record = job, record
+    def __init__(self, job: Job, record: Record, wish: Wish) -> None:
+        self.job, self.record, self.wish = job, record, wish
         self.folder = record.run / CHECKPOINTS
         self.saved = time.monotonic()
 
-    def run(self) -> None:
-        """Train every stage that is not done yet."""
+    def run(self) -> bool:
+        """Train every stage that is not done yet; False if told to stop before the end."""
         found, damaged = newest(self.folder)
         for line in damaged:
             self.record.say(line)
@@ -86,23 +95,27 @@ class Trainer:
         for index, stage in enumerate(self.job.config.stages):
             steps = range(first, first + stage.epochs * self.job.plans["main"].steps_per_epoch)
             if found is None or found.state["stage"] <= index:
-                self._stage(index, stage, steps, found)
+                if not self._stage(index, stage, steps, found):
+                    return False
                 found = None
             first = steps.stop
+        return True
 
-    def _stage(self, index: int, stage: StageConfig, steps: range, found: Snapshot | None) -> None:
+    def _stage(self, index: int, stage: StageConfig, steps: range, found: Snapshot | None) -> bool:
         optimisers = build_optimisers(stage, self.job.network)
         start = steps.start
         if found is not None:
             start = restore(found, self.job, self.record, optimisers).step
             self.record.say(f"going on with stage {stage.name!r} at step {start}")
-        self._steps(index, stage, steps, start, optimisers)
+        if not self._steps(index, stage, steps, start, optimisers):
+            return False
         finish_stage(self.job, self.record, stage.name)
         self._save({}, Position(index + 1, steps.stop))
+        return True
 
     def _steps(
         self, index: int, stage: StageConfig, steps: range, start: int, optimisers: dict[str, Optimizer]
-    ) -> None:
+    ) -> bool:
         job, meter, phases = self.job, Meter(self.job.runtime), phases_of(stage.method)
         per_epoch = job.plans["main"].steps_per_epoch
         with progress(stage.name, len(steps), "steps", visible=job.runtime.is_main) as advance:
@@ -113,12 +126,15 @@ class Trainer:
                 if not ends_epoch and done % job.config.engine.log_every:
                     advance()
                     continue
-                figures, save_now = meter.read(wish=self._save_is_due())
+                figures, save_now, stop_now = meter.read(save=self._save_is_due(), stop=self.wish.stop)
                 figures |= validate(job) if ends_epoch else {}
                 self.record.log(figures, stage=stage.name, epoch=(done - 1 - steps.start) // per_epoch, step=done)
                 advance(**_shown(figures))
-                if save_now:
+                if save_now or stop_now:
                     self._save(optimisers, Position(index, done))
+                if stop_now:
+                    return False
+        return True
 
     def _save_is_due(self) -> bool:
         return time.monotonic() - self.saved > 60 * self.job.config.engine.checkpoint_minutes
