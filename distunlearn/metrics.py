@@ -29,7 +29,9 @@ def mean_by_person(values: Float[ndarray, " n"], people: Shaped[ndarray, " n"]) 
     return np.bincount(code, weights=values) / np.bincount(code)
 
 
-def mae(target: Float[ndarray, " n"], prediction: Float[ndarray, " n"], people: Shaped[ndarray, " n"]) -> tuple[float, float]:
+def mae(
+    target: Float[ndarray, " n"], prediction: Float[ndarray, " n"], people: Shaped[ndarray, " n"]
+) -> tuple[float, float]:
     """Mean absolute error and its SD over people, in the target's unit: the cells of the paper's Tables 1 and 2."""
     errors = mean_by_person(np.abs(prediction - target), people)
     return float(errors.mean()), float(errors.std(ddof=1)) if len(errors) > 1 else float("nan")
@@ -75,7 +77,9 @@ def resample_people(stratum: Shaped[ndarray, " P"], resamples: int, *, seed: int
     return times
 
 
-def bootstrap_mean(values: Float[ndarray, " n"], people: Shaped[ndarray, " n"], *, resamples: int = 2000, seed: int = 0) -> Interval:
+def bootstrap_mean(
+    values: Float[ndarray, " n"], people: Shaped[ndarray, " n"], *, resamples: int = 2000, seed: int = 0
+) -> Interval:
     """The mean over people of each one's mean, with its interval from resampling people."""
     each = mean_by_person(values, people)
     times = resample_people(np.zeros(len(each)), resamples, seed=seed)

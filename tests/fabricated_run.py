@@ -63,7 +63,9 @@ def _people(study: Study, rng: np.random.Generator) -> pd.DataFrame:
     for number, age in enumerate(rng.uniform(60, 80, study.travellers)):
         rows += [{"site": site, "split": "travelling", "age": age, "traveller": f"t{number:03d}"} for site in SITES]
     table = pd.DataFrame(rows).round({"age": 1})
-    identity = [row.traveller if row.traveller != "n/a" else f"p{number:04d}" for number, row in enumerate(table.itertuples())]
+    identity = [
+        row.traveller if row.traveller != "n/a" else f"p{number:04d}" for number, row in enumerate(table.itertuples())
+    ]
     table["person"], _ = pd.factorize(pd.Series(identity))
     table["subject"] = [f"s{person:05d}" for person in table["person"]]
     table["key"] = [f"k{number:05d}" for number in range(len(table))]
@@ -73,16 +75,29 @@ def _people(study: Study, rng: np.random.Generator) -> pd.DataFrame:
 
 def _write_run_files(folder: Path, people: pd.DataFrame, study: Study) -> None:
     used = (people["split"] == "train").astype(int)
-    scans = people.assign(main=used, unlearn=used)[["key", "site", "split", "main", "unlearn", "age", "sex", "traveller"]]
+    scans = people.assign(main=used, unlearn=used)[
+        ["key", "site", "split", "main", "unlearn", "age", "sex", "traveller"]
+    ]
     scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
     stages = [{"name": stage, "method": {"name": stage}, "epochs": 6, "learning_rate": 1e-4} for stage in study.shift]
-    config = {"seed": 0, "data": {"root": "shards", "batch": 16}, "task": {"name": "regression", "targets": ["age"]}, "stages": stages}
+    config = {
+        "seed": 0,
+        "data": {"root": "shards", "batch": 16},
+        "task": {"name": "regression", "targets": ["age"]},
+        "stages": stages,
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / "environment.json").write_text(json.dumps({"python": "3.11", "torch": "2.13", "world_size": 2, "simulated": True}))
+    (folder / "environment.json").write_text(
+        json.dumps({"python": "3.11", "torch": "2.13", "world_size": 2, "simulated": True})
+    )
     lines = []
     for stage in study.shift:
         for step in range(60):
-            losses = {"train/task_loss": 3 * 0.97**step, "train/domain_loss": 1.1 - step / 200, "train/confusion_loss": 1.1 + step / 300}
+            losses = {
+                "train/task": 3 * 0.97**step,
+                "train/domain": 1.1 - step / 200,
+                "train/confusion": 1.1 + step / 300,
+            }
             lines.append({"time": float(step), "stage": stage, "epoch": step // 10, "step": step, **losses})
             if step % 10 == 9:
                 errors = {f"val/mae/{site}": 4 + 5 * 0.9**step for site in SITES}

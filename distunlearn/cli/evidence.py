@@ -1,7 +1,46 @@
 """Commands on evidence: evaluate, probe, report."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
+    app.command()(probe)
+    app.command()(report)
+
+
+def probe(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    *,
+    stage: Annotated[str | None, typer.Option(help="Only this stage; all of them if not given.")] = None,
+    before: Annotated[
+        Path | None, typer.Option(help="RUN/STAGE to compare with; the stage before in the same run if not given.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer probes and resamples: seconds instead of minutes.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of folds, resamples and permutations.")] = 0,
+) -> None:
+    """Try to tell the scanner from the frozen features of held-out scans, and say what came out."""
+    from distunlearn.evaluate.probe import probe_run
+
+    for name, sentence in probe_run(run, only=stage, before=before, quick=quick, seed=seed).items():
+        print(f"{name}: {sentence}")
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write; report.html in the first run if not given.")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page of a run, or of several side by side, and print its table."""
+    from distunlearn.report import print_table, write_report
+
+    path = write_report(runs, out)
+    print_table(runs)
+    print(f"Report: {path}")

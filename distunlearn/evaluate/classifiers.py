@@ -61,7 +61,8 @@ def _boosting(_: int) -> Any:
 
 PROBES: dict[str, Probe] = {
     "logistic regression": Probe(
-        lambda _: LogisticRegression(max_iter=1000, class_weight="balanced"), {"logisticregression__C": [0.003, 0.1, 3.0]}
+        lambda _: LogisticRegression(max_iter=1000, class_weight="balanced"),
+        {"logisticregression__C": [0.003, 0.1, 3.0]},
     ),
     "shrinkage LDA": Probe(_lda),
     "RBF SVM": Probe(lambda _: SVC(class_weight="balanced"), {"svc__C": [1.0, 30.0], "svc__gamma": ["scale", 0.003]}),

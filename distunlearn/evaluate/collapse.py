@@ -26,13 +26,19 @@ def collapse_check(stage: Stage) -> dict[str, Any]:
     the SD of predictions within sites over that of the targets; `error` and `median_error` means over sites, the
     second of answering the median of all training targets.
     """
-    held_out = stage.table["split"].isin(held_out_splits(stage)) & stage.table["site"].isin(stage.sites) & stage.table["target"].notna()
+    held_out = (
+        stage.table["split"].isin(held_out_splits(stage))
+        & stage.table["site"].isin(stage.sites)
+        & stage.table["target"].notna()
+    )
     table, features = stage.table[held_out], stage.features[held_out.to_numpy()]
     if table.empty:
         return {"reasons": ["no held-out scan of a trained site has a target"]}
     if not (np.isfinite(features).all() and np.isfinite(table["prediction"].to_numpy(float)).all()):
         return {"reasons": ["features or predictions are not finite: the training diverged"]}
-    median = float(stage.table.loc[(stage.table["split"] == "train") & stage.table["site"].isin(stage.sites), "target"].median())
+    median = float(
+        stage.table.loc[(stage.table["split"] == "train") & stage.table["site"].isin(stage.sites), "target"].median()
+    )
     within = table.groupby("site")[["prediction", "target"]].var(ddof=0).mean()
     errors = [_errors(rows, median) for _, rows in table.groupby("site")]
     figures = _feature_figures(features) | {
@@ -66,5 +72,7 @@ def _reasons(figures: dict[str, float]) -> list[str]:
     if figures["prediction_spread"] < LEAST_SPREAD:
         reasons.append(f"within a site, predictions vary by {figures['prediction_spread']:.0%} of what the targets do")
     if figures["error"] > (1 - LEAST_GAIN) * figures["median_error"]:
-        reasons.append(f"the error ({figures['error']:.2f}) is that of answering the median ({figures['median_error']:.2f})")
+        reasons.append(
+            f"the error ({figures['error']:.2f}) is that of answering the median ({figures['median_error']:.2f})"
+        )
     return reasons

@@ -21,7 +21,12 @@ Hits = dict[str, Bool[ndarray, " n"]]
 
 
 def out_of_fold(
-    features: Float[ndarray, "n F"], site: Int[ndarray, " n"], group: Int[ndarray, " n"], *, probes: Mapping[str, Probe], seed: int
+    features: Float[ndarray, "n F"],
+    site: Int[ndarray, " n"],
+    group: Int[ndarray, " n"],
+    *,
+    probes: Mapping[str, Probe],
+    seed: int,
 ) -> Hits:
     """Whether each probe tells the site of each scan when it was fitted on other people.
 
@@ -37,7 +42,11 @@ def out_of_fold(
     """
     told = {name: np.zeros(len(site), dtype=bool) for name in probes}
     # One thread: with more, scikit-learn's gradient boosting stalls when the machine is busy.
-    with threadpool_limits(limits=1), config_context(assume_finite=True, skip_parameter_validation=True), warnings.catch_warnings():
+    with (
+        threadpool_limits(limits=1),
+        config_context(assume_finite=True, skip_parameter_validation=True),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that has not converged is a weaker one of several
         for fit, test in StratifiedGroupKFold(OUTER, shuffle=True, random_state=seed).split(features, site, group):
             for name, probe in probes.items():
@@ -46,7 +55,9 @@ def out_of_fold(
     return told
 
 
-def _fit(probe: Probe, features: Float[ndarray, "n F"], site: Int[ndarray, " n"], group: Int[ndarray, " n"], *, seed: int) -> Any:
+def _fit(
+    probe: Probe, features: Float[ndarray, "n F"], site: Int[ndarray, " n"], group: Int[ndarray, " n"], *, seed: int
+) -> Any:
     untrained = pipeline(probe, len(np.unique(site)))
     if not probe.grid:
         return untrained.fit(features, site)

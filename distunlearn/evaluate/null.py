@@ -43,7 +43,11 @@ class Null:
 
     def figures(self) -> dict[str, float]:
         """As it is written to JSON; `high` is the 95th percentile of the null."""
-        figures = {"observed": self.observed, "mean": float(self.permuted.mean()), "high": float(np.quantile(self.permuted, 0.95))}
+        figures = {
+            "observed": self.observed,
+            "mean": float(self.permuted.mean()),
+            "high": float(np.quantile(self.permuted, 0.95)),
+        }
         return figures | {"p": self.p, "p_below": self.p_below, "permutations": len(self.permuted)}
 
 

@@ -19,7 +19,7 @@ from distunlearn.evaluate.stage import Stage, read_stage
 from distunlearn.evaluate.travelling import as_dict, travelling_figures
 from distunlearn.evaluate.verdict import verdict
 from distunlearn.progress import Advance, progress
-from distunlearn.run_folder import PROBE, write_json
+from distunlearn.run_folder import PROBE, stages_done, write_json
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def probe(stage_folder: Path, *, before: Path | None = None, quick: bool = False
 def _checked(earlier: Stage, stage: Stage) -> Stage:
     same = earlier.sites == stage.sites and earlier.table[["key", "split"]].equals(stage.table[["key", "split"]])
     if not same:
-        raise UserError(f"{earlier.folder}: other scans, splits or training sites than {stage.folder}; compare stages of one study")
+        raise UserError(
+            f"{earlier.folder}: other scans, splits or training sites than {stage.folder}; compare stages of one study"
+        )
     return earlier
 
 
@@ -129,4 +131,40 @@ def _labels(stage: Stage, scans: ScanSet, seed: int) -> dict[str, Float[ndarray,
 
 def _obtained(stage: Stage, effort: Effort, *, quick: bool, seed: int) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(effort).items() if name != "probes"}
-    return {"quick": quick, "seed": seed, "probes": list(effort.probes), "splits": list(held_out_splits(stage)), **settings}
+    return {
+        "quick": quick,
+        "seed": seed,
+        "probes": list(effort.probes),
+        "splits": list(held_out_splits(stage)),
+        **settings,
+    }
+
+
+def probe_run(
+    run: Path, *, only: str | None = None, before: Path | None = None, quick: bool = False, seed: int = 0
+) -> dict[str, str]:
+    """Probe the stages of a run, each against the one before it unless told otherwise.
+
+    Args:
+        run: run folder.
+        only: name of the one stage to probe; all if None.
+        before: RUN/STAGE to compare with instead.
+        quick: see `probe`.
+        seed: see `probe`.
+
+    Returns:
+        The verdict's sentence of each stage.
+
+    Raises:
+        UserError: no such run or stage, nothing evaluated, or `before` holds other scans.
+    """
+    stages = stages_done(run)
+    if only is not None and only not in {stage.name for stage in stages}:
+        raise UserError(
+            f"{run}: no stage {only!r} has been evaluated; there are {', '.join(stage.name for stage in stages)}"
+        )
+    sentences = {}
+    for stage, earlier in zip(stages, (None, *stages), strict=False):
+        if only in {None, stage.name}:
+            sentences[stage.name] = probe(stage, before=before or earlier, quick=quick, seed=seed)["sentence"]
+    return sentences

@@ -30,12 +30,16 @@ class Told:
     def resampled(self) -> dict[str, Float[ndarray, " R"]]:
         """Balanced accuracy of each probe in each resample."""
         times = resample_people(_home(self.scans), self.resamples, seed=self.seed)
-        return {name: resampled_accuracy(hit, self.scans.site, self.scans.group, times) for name, hit in self.hits.items()}
+        return {
+            name: resampled_accuracy(hit, self.scans.site, self.scans.group, times) for name, hit in self.hits.items()
+        }
 
     @cached_property
     def accuracy(self) -> dict[str, Interval]:
         """Balanced accuracy of each probe."""
-        return {name: percentiles(_balanced(hit, self.scans.site), self.resampled[name]) for name, hit in self.hits.items()}
+        return {
+            name: percentiles(_balanced(hit, self.scans.site), self.resampled[name]) for name, hit in self.hits.items()
+        }
 
     @property
     def name(self) -> str:

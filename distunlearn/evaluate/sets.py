@@ -65,7 +65,9 @@ def scan_sets(stage: Stage, *, seed: int, most: int) -> list[ScanSet | TooFew]:
         most: scans of one site in the natural set at most, to bound the work.
     """
     splits = held_out_splits(stage)
-    held_out = np.flatnonzero(stage.table["split"].isin(splits) & stage.table["site"].isin(stage.sites) & stage.table["target"].notna())
+    held_out = np.flatnonzero(
+        stage.table["split"].isin(splits) & stage.table["site"].isin(stage.sites) & stage.table["target"].notna()
+    )
     fewer = _thin(stage, held_out, np.random.default_rng(seed), most)
     where = f"held-out scans ({' and '.join(splits)})"
     return [_natural(stage, where, fewer), _matched(stage, where, held_out), _travelling(stage)]
@@ -135,4 +137,6 @@ def _scan_set(stage: Stage, name: str, how: str, **members: Int[ndarray, " n"]) 
         found = ", ".join(f"{site} {count}" for site, count in counts.items())
         return TooFew(name, f"too few people ({found}; {FEWEST_PEOPLE} a site are needed): {how}")
     site = np.searchsorted(np.array(stage.sites), names)
-    return ScanSet(name, how, site=site, label=stage.table["target"].to_numpy(float)[rows], sites=stage.sites, **members)
+    return ScanSet(
+        name, how, site=site, label=stage.table["target"].to_numpy(float)[rows], sites=stage.sites, **members
+    )

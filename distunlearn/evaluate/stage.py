@@ -58,8 +58,12 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     if missing:
         raise UserError(f"{folder / PREDICTIONS}: no column {', '.join(missing)}; run `distunlearn evaluate` again")
     own = table["site"] + "/" + table["subject"]
-    travellers = table["traveller"] if "traveller" in table.columns else pd.Series(None, index=table.index, dtype=object)
-    return table.assign(**{PERSON: travellers.where(travellers.isna(), "travelling/" + travellers.astype(str)).fillna(own)})
+    travellers = (
+        table["traveller"] if "traveller" in table.columns else pd.Series(None, index=table.index, dtype=object)
+    )
+    return table.assign(**{
+        PERSON: travellers.where(travellers.isna(), "travelling/" + travellers.astype(str)).fillna(own)
+    })
 
 
 def read_stage(folder: Path) -> Stage:
@@ -71,7 +75,9 @@ def read_stage(folder: Path) -> Stage:
     table = read_predictions(folder)
     keys, features = _read_features(folder / FEATURES)
     if list(keys) != list(table["key"]):
-        raise UserError(f"{folder}: {FEATURES} and {PREDICTIONS} hold different scans; run `distunlearn evaluate` again")
+        raise UserError(
+            f"{folder}: {FEATURES} and {PREDICTIONS} hold different scans; run `distunlearn evaluate` again"
+        )
     return Stage(folder, table, features, trained_sites(folder, table))
 
 

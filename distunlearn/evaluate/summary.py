@@ -29,9 +29,19 @@ def summarise(stage_folder: Path) -> dict[str, Any]:
     train = table[table["split"] == "train"]
     sites = trained_sites(stage_folder, table)
     train = train[train["site"].isin(sites)]
-    medians = {"all": float(train["target"].median())} | {site: float(rows["target"].median()) for site, rows in train.groupby("site")}
-    splits = {split: _by_site(table[table["split"] == split], medians) for split in SPLITS if (table["split"] == split).any()}
-    result = {"stage": stage_folder.name, "unit": "years", "trained_on": list(sites), "training_median": medians, "splits": splits}
+    medians = {"all": float(train["target"].median())} | {
+        site: float(rows["target"].median()) for site, rows in train.groupby("site")
+    }
+    splits = {
+        split: _by_site(table[table["split"] == split], medians) for split in SPLITS if (table["split"] == split).any()
+    }
+    result = {
+        "stage": stage_folder.name,
+        "unit": "years",
+        "trained_on": list(sites),
+        "training_median": medians,
+        "splits": splits,
+    }
     write_json(stage_folder / SUMMARY, result)
     return result
 

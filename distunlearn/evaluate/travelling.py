@@ -45,7 +45,10 @@ def _person_by_site(values: Float[ndarray, "n F"], scans: ScanSet) -> Float[ndar
 
 def _pair(difference: Float[ndarray, " P"]) -> dict[str, dict[str, float]]:
     people = np.arange(len(difference))
-    return {"disagreement": as_dict(bootstrap_mean(np.abs(difference), people)), "offset": as_dict(bootstrap_mean(difference, people))}
+    return {
+        "disagreement": as_dict(bootstrap_mean(np.abs(difference), people)),
+        "offset": as_dict(bootstrap_mean(difference, people)),
+    }
 
 
 def as_dict(interval: Interval) -> dict[str, float]:

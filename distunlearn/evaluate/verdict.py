@@ -23,7 +23,10 @@ def verdict(sets: dict[str, dict[str, Any]], collapse: dict[str, Any]) -> tuple[
     - *undecided*: there are too few scans for either.
     """
     if collapse["reasons"]:
-        return COLLAPSED, f"Collapsed: {'; '.join(collapse['reasons'])}. That the scanner cannot be told means nothing here."
+        return (
+            COLLAPSED,
+            f"Collapsed: {'; '.join(collapse['reasons'])}. That the scanner cannot be told means nothing here.",
+        )
     tried = {name: found for name, found in sets.items() if "too_few" not in found}
     if not tried:
         return UNDECIDED, "Undecided: " + "; ".join(f"{name}: {found['too_few']}" for name, found in sets.items()) + "."
@@ -36,7 +39,10 @@ def verdict(sets: dict[str, dict[str, Any]], collapse: dict[str, Any]) -> tuple[
     if left > MOST_LEFT:
         more = f"more held-out scans are needed to exclude a leak of up to {100 * left:.0f} points"
         return UNDECIDED, f"Undecided: the scanner was not told beyond age ({figures}), but {more}."
-    return NOT_SEPARABLE, f"Not separable beyond age: {figures}; a leak above {100 * max(left, 0):.0f} points is excluded."
+    return (
+        NOT_SEPARABLE,
+        f"Not separable beyond age: {figures}; a leak above {100 * max(left, 0):.0f} points is excluded.",
+    )
 
 
 def main_set(tried: dict[str, dict[str, Any]]) -> str:
@@ -56,7 +62,11 @@ def _told(found: dict[str, Any], sets: int) -> bool:
 
 def _separable(told: list[str], main: str, tried: dict[str, dict[str, Any]], figures: str) -> tuple[str, str]:
     below = [name for name in told if tried[name]["null"]["p_below"] < tried[name]["null"]["p"]]
-    hint = f" It is told worse than by chance on {', '.join(below)} scans, which is information too and hints at a leak." if below else ""
+    hint = (
+        f" It is told worse than by chance on {', '.join(below)} scans, which is information too and hints at a leak."
+        if below
+        else ""
+    )
     where = f"told on {', '.join(told)} scans; {figures}"
     change = tried[main].get("change")
     if change is None:

@@ -1,0 +1,48 @@
+"""How every figure of the report looks: size, type, and colours that colour-blind readers can tell apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe & Ito's, without the yellow, which white paper swallows."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, PALE = "#1a1a1a", "#6b6b6b"
+SIZE = (4.4, 3.3)
+"""Inches; two stand side by side on paper, one fills a phone."""
+
+
+def colour(names: Sequence[str], name: str) -> str:
+    """The colour of a site or stage, the same in every figure of a report."""
+    return COLOURS[names.index(name) % len(COLOURS)]
+
+
+def marker(names: Sequence[str], name: str) -> str:
+    """Its marker; with more sites than colours, the pair of both still tells them apart."""
+    index = names.index(name)
+    return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+
+
+def blank(x_label: str, y_label: str, *, size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+    """An empty figure with its axes labelled."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=8)
+    axes.set_xlabel(x_label, fontsize=9, color=INK)
+    axes.set_ylabel(y_label, fontsize=9, color=INK)
+    return figure, axes
+
+
+def legend(axes: Axes, **options: Any) -> None:
+    """A legend that does not shout; none where nothing is named."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7.5, frameon=False, **options)
+
+
+def note(axes: Axes, text: str) -> None:
+    """Words in the middle of axes that have nothing to show."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=9, color=PALE, wrap=True)
+    axes.set_axis_off()

@@ -1,0 +1,71 @@
+"""Figures of what went in and how training went: ages (Fig. 2), losses, validation error."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from distunlearn.evaluate.summary import FEWEST_PEOPLE
+from distunlearn.report.drawing import PALE, blank, colour, legend
+from distunlearn.report.record import RunRecord
+
+LOSSES = {"task": "Task loss, eq. (1)", "domain": "Domain loss, eq. (2)", "confusion": "Confusion loss, eq. (3)"}
+
+
+def ages(run: RunRecord) -> Figure:
+    """The paper's Fig. 2: the ages of each site, every distribution with area one so that small sites can be seen."""
+    figure, axes = blank("age (years)", "share of the site's scans a year")
+    table = run.scans[run.scans["split"] != "travelling"].dropna(subset=["age"])
+    if table.empty:
+        return figure
+    edges = np.arange(np.floor(table["age"].min() / 4) * 4, table["age"].max() + 4, 4)
+    for site in run.sites:
+        values = table.loc[table["site"] == site, "age"].to_numpy(float)
+        if len(values) >= FEWEST_PEOPLE:
+            style = {"color": colour(run.sites, site), "density": True, "bins": edges}
+            axes.hist(values, alpha=0.18, **style)
+            axes.hist(values, histtype="step", linewidth=1.6, label=f"{site} ({len(values)})", **style)
+    legend(axes)
+    return figure
+
+
+def losses(run: RunRecord) -> dict[str, Figure]:
+    """One figure a loss over the steps of all stages, with what a domain head reaches that knows nothing."""
+    figures = {}
+    for name, title in LOSSES.items():
+        key = f"train/{name}"
+        if key in run.metrics:
+            figure, axes = blank("step", title)
+            rows = run.metrics.dropna(subset=[key])
+            for stage in run.stages:
+                part = rows[rows["stage"] == stage.name]
+                shade = colour([stage.name for stage in run.stages], stage.name)
+                axes.plot(part["step"], part[key], color=shade, linewidth=1.3, label=stage.name)
+            if name != "task":
+                sites = len(run.last.stage.sites)
+                axes.axhline(np.log(sites), color=PALE, linewidth=1, linestyle=":", label=f"knows nothing: ln {sites}")
+            legend(axes)
+            figures[f"loss/{name}"] = figure
+    return figures
+
+
+def validation(run: RunRecord) -> dict[str, Figure]:
+    """The error of each site's validation scans while training."""
+    keys = {site: f"val/mae/{site}" for site in run.sites if f"val/mae/{site}" in run.metrics}
+    if not keys:
+        return {}
+    figure, axes = blank("step", "validation error (MAE, years)")
+    for site, key in keys.items():
+        rows = run.metrics.dropna(subset=[key])
+        axes.plot(rows["step"], rows[key], color=colour(run.sites, site), linewidth=1.4, marker=".", label=site)
+    for stage in run.stages[1:]:
+        start = _first_step(run.metrics, stage.name)
+        if start is not None:
+            axes.axvline(start, color=PALE, linewidth=1, linestyle=":")
+            axes.text(start, axes.get_ylim()[1], f" {stage.name}", fontsize=7.5, color=PALE, va="top")
+    legend(axes)
+    return {"validation": figure}
+
+
+def _first_step(metrics: pd.DataFrame, stage: str) -> float | None:
+    steps = metrics.loc[metrics["stage"] == stage, "step"]
+    return None if steps.empty else float(steps.min())

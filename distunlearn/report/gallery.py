@@ -1,0 +1,44 @@
+"""All figures of a run by name, for the page and for whoever mirrors them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from distunlearn.report import figures_data, figures_error, figures_scanner
+from distunlearn.report.record import RunRecord, read_run
+from distunlearn.report.results import Row, result_rows
+
+
+def figures(run: Path) -> dict[str, Figure]:
+    """Every figure of a run, by a name such as `tsne/unlearning`.
+
+    Raises:
+        UserError: the folder is no run, or nothing in it has been evaluated.
+    """
+    record = read_run(run)
+    return run_figures(record) | comparison_figures(result_rows([record]), record.sites)
+
+
+def run_figures(run: RunRecord) -> dict[str, Figure]:
+    """The figures of one run."""
+    return (
+        {"ages": figures_data.ages(run)}
+        | {f"tsne/{stage.name}": figures_scanner.tsne(run, stage) for stage in run.stages}
+        | {f"error_by_age/{stage.name}": figures_error.error_by_age(run, stage) for stage in run.stages}
+        | {f"calibration/{stage.name}": figures_error.calibration(run, stage) for stage in run.stages}
+        | {f"age_bias/{stage.name}": figures_error.age_bias(run, stage) for stage in run.stages}
+        | figures_data.losses(run)
+        | figures_data.validation(run)
+    )
+
+
+def comparison_figures(rows: Sequence[Row], sites: Sequence[str]) -> dict[str, Figure]:
+    """The figures in which stages, of one run or of several, stand side by side."""
+    drawn = {"error_by_site": figures_error.errors_by_site(rows, sites)}
+    if any(row.tried for row in rows):
+        drawn["scanner_accuracy"] = figures_scanner.scanner_accuracy(rows)
+        drawn["tradeoff"] = figures_scanner.tradeoff(rows)
+    if any(row.travellers for row in rows):
+        drawn["travelling"] = figures_scanner.travelling(rows)
+    return drawn

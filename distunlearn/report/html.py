@@ -1,0 +1,62 @@
+"""Pieces of HTML: escaped text, tables that scroll on a phone, figures that travel inside the page."""
+
+import io
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph of plain text."""
+    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list of plain text."""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def two_lines(text: str, under: str) -> str:
+    """A cell's figure with what belongs beside it in small type below."""
+    return f"{escape(text)}<small>{escape(under)}</small>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """A table; cells are HTML already, the head and the caption are plain text, the first column names the row."""
+    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    body = "".join(f'<tr><th scope="row">{row[0]}</th>{"".join(_cell(cell) for cell in row[1:])}</tr>' for row in rows)
+    under = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="wide"><div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{under}</figure>'
+
+
+def _cell(cell: str) -> str:
+    """A cell, or one that brings its own tag."""
+    return cell if cell.startswith("<td") else f"<td>{cell}</td>"
+
+
+def figure(drawn: Figure, title: str, caption: str) -> str:
+    """A figure as SVG inside the page; its glyphs are outlines, so that it looks the same everywhere."""
+    stream = io.StringIO()
+    with rc_context({"svg.hashsalt": "distunlearn", "svg.fonttype": "path", "font.family": "DejaVu Sans"}):
+        drawn.savefig(stream, format="svg", dpi=160, metadata={"Date": None, "Creator": "distunlearn"})
+    source = b64encode(stream.getvalue().encode()).decode()
+    image = f'<img alt="{escape(title)}. {escape(caption)}" src="data:image/svg+xml;base64,{source}">'
+    return f"<figure><h3>{escape(title)}</h3>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def grid(parts: Iterable[str]) -> str:
+    """Figures side by side where there is room."""
+    return f'<div class="grid">{"".join(parts)}</div>'
+
+
+def section(title: str, *parts: str) -> str:
+    """A titled part of the page."""
+    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def folded(title: str, *parts: str) -> str:
+    """A part that is shown when asked for, and always on paper."""
+    return f"<details><summary>{escape(title)}</summary>{''.join(parts)}</details>"

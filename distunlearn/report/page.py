@@ -1,0 +1,104 @@
+"""The report: one HTML file that needs nothing else, verdict first, readable on paper and on a phone."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from matplotlib.figure import Figure
+
+from distunlearn import __version__
+from distunlearn.errors import UserError
+from distunlearn.report import html, sections
+from distunlearn.report.gallery import comparison_figures, run_figures
+from distunlearn.report.record import RunRecord, all_sites, read_run
+from distunlearn.report.results import result_rows
+from distunlearn.report.words import SIMULATED, title_of
+from distunlearn.run_folder import REPORT
+
+
+def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the page of a run, or one that compares several.
+
+    Args:
+        runs: run folders with at least one stage evaluated.
+        out: the HTML file; `report.html` in the (first) run's folder if not given.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        UserError: no run was given, one is no run folder, or nothing in it has been evaluated.
+    """
+    if not runs:
+        raise UserError("report: give at least one run folder")
+    records = [read_run(run) for run in runs]
+    path = out or runs[0] / REPORT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_page(records), encoding="utf-8")
+    return path
+
+
+def _page(runs: Sequence[RunRecord]) -> str:
+    rows, sites = result_rows(runs), all_sites(runs)
+    beside = comparison_figures(rows, sites)
+    body = [
+        sections.verdicts(rows),
+        html.section(
+            "Results", sections.results(rows, sites), html.grid(_show(beside, "error_by_site", "scanner_accuracy"))
+        ),
+        html.section(
+            "The scanner",
+            html.grid(_show(beside, "travelling", *(["tradeoff"] if len(rows) > 2 else []))),
+            sections.probe_matrix(rows),
+        ),
+        *(_run(run, named=len(runs) > 1) for run in runs),
+        html.section("What must not be concluded", sections.limits(runs)),
+    ]
+    resource = files("distunlearn.report")
+    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs: {', '.join(run.name for run in runs)}"
+    values = {
+        "title": html.escape(title),
+        "style": (resource / "style.css").read_text(),
+        "lead": html.escape(_lead(runs)),
+        "simulated": f'<p class="banner">{html.escape(SIMULATED)}</p>' if any(run.simulated for run in runs) else "",
+        "body": "\n".join(body),
+        "version": html.escape(__version__),
+    }
+    return Template((resource / "page.html").read_text()).substitute(values)
+
+
+def _lead(runs: Sequence[RunRecord]) -> str:
+    sites = all_sites(runs)
+    scans = max(len(run.scans) for run in runs)
+    return f"{scans} scans of {len(sites)} sites ({', '.join(sites)}); stages: {' → '.join(stage.name for stage in runs[0].stages)}"
+
+
+def _run(run: RunRecord, *, named: bool) -> str:
+    drawn = run_figures(run)
+    stages = [stage.name for stage in run.stages]
+    where = f" ({run.name})" if named else ""
+    return "".join((
+        html.section(
+            f"Features before and after{where}", html.grid(_show(drawn, *(f"tsne/{stage}" for stage in stages)))
+        ),
+        html.section(
+            f"Error{where}",
+            html.grid(
+                _show(
+                    drawn,
+                    *(f"{kind}/{stage}" for kind in ("error_by_age", "calibration", "age_bias") for stage in stages),
+                )
+            ),
+        ),
+        html.section(
+            f"Training{where}",
+            html.grid(_show(drawn, "loss/task", "loss/domain", "loss/confusion", "validation")),
+            sections.how(run),
+        ),
+        html.section(f"Data{where}", html.grid(_show(drawn, "ages")), sections.data(run)),
+    ))
+
+
+def _show(drawn: Mapping[str, Figure], *names: str) -> list[str]:
+    return [html.figure(drawn[name], *title_of(name)) for name in names if name in drawn]

@@ -1,0 +1,101 @@
+"""The rows of the results table, after the paper's Table 1: one a stage of a run, read by page, terminal and figures alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distunlearn.evaluate.verdict import main_set
+from distunlearn.report.record import RunRecord, StageRecord
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage's results on the test split."""
+
+    name: str
+    """The stage's name, with the run's before it where several runs are shown."""
+    run: RunRecord
+    stage: StageRecord
+
+    @property
+    def cells(self) -> dict[str, dict[str, Any]]:
+        """The test summary of each site."""
+        cells: dict[str, dict[str, Any]] = self.stage.summary["splits"].get("test", {})
+        return cells
+
+    @property
+    def probe(self) -> dict[str, Any] | None:
+        """The probe's findings, None where it has not been run."""
+        return self.stage.probe
+
+    @property
+    def tried(self) -> dict[str, dict[str, Any]]:
+        """The sets on which the scanner was probed."""
+        sets = self.probe["sets"] if self.probe else {}
+        return {name: found for name, found in sets.items() if "too_few" not in found}
+
+    @property
+    def main(self) -> str | None:
+        """The set whose figures stand for all."""
+        return main_set(self.tried) if self.tried else None
+
+    @property
+    def chance(self) -> float:
+        """Balanced accuracy of guessing among the sites of training."""
+        return 1 / max(len(self.stage.stage.sites), 1)
+
+    @property
+    def travellers(self) -> dict[str, Any]:
+        """What scanners make of one person; empty where there are no travelling subjects."""
+        return (self.probe["travellers"] if self.probe else None) or {}
+
+    @property
+    def mean_error(self) -> float | None:
+        """The test error, every site weighing the same; None where no site has enough people."""
+        errors = [cell["mae"] for cell in self.cells.values() if "mae" in cell]
+        return sum(errors) / len(errors) if errors else None
+
+    def error(self, site: str) -> str:
+        """A cell of the table: mean ± SD over people."""
+        cell = self.cells.get(site, {})
+        return f"{cell['mae']:.2f} ± {cell['sd']:.2f}" if "mae" in cell else "–"
+
+    def median(self, site: str) -> str:
+        """What stands beside it: the error of answering the median."""
+        cell = self.cells.get(site, {})
+        return f"{cell['median_error']:.2f}" if "mae" in cell else cell.get("suppressed", "no scans")
+
+    def unseen(self, site: str) -> bool:
+        """Whether the site was left out of training."""
+        return site not in self.stage.stage.sites
+
+    @property
+    def accuracy(self) -> str:
+        """Scanner accuracy of the strongest probe in percent, with its interval."""
+        return f"{percent(self.tried[self.main]['strongest'])}" if self.main else "–"
+
+    @property
+    def beside_accuracy(self) -> str:
+        """Chance and floor, as they stand beside it."""
+        if not self.main:
+            return "not probed" if not self.probe else "too few scans"
+        floor = self.tried[self.main]["floor"]["label_with_error"]["value"]
+        return f"chance {100 * self.chance:.0f}, age alone {100 * floor:.0f}; {self.main}"
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a few words."""
+        return self.probe["verdict"] if self.probe else "not probed"
+
+
+def percent(interval: dict[str, Any]) -> str:
+    """An accuracy and its interval in percent."""
+    return f"{100 * interval['value']:.0f} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+
+
+def result_rows(runs: Sequence[RunRecord]) -> list[Row]:
+    """The rows of all runs, in the order in which they were given and trained."""
+    several = len(runs) > 1
+    return [
+        Row(f"{run.name}: {stage.name}" if several else stage.name, run, stage) for run in runs for stage in run.stages
+    ]
