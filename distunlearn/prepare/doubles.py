@@ -4,6 +4,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+from filelock import FileLock
+
 from distunlearn.prepare.disk import write_private
 from distunlearn.prepare.refusal import Refusal
 from distunlearn.prepare.shards import sample_digest
@@ -42,8 +44,10 @@ class Doubles:
         changed = found.keys() != self.digests.keys()
         self.digests = found
         if changed:
-            inputs = {key: [digest, sample_digest(self.samples[key])] for key, digest in found.items()}
-            write_private(self.path, json.dumps(inputs))
+            mine = {key: (digest, sample_digest(self.samples[key])) for key, digest in found.items()}
+            with FileLock(self.path.with_suffix(".lock")):  # other processes write other sites' scans into it
+                others = {key: value for key, value in _read(self.path).items() if key not in self.samples}
+                write_private(self.path, json.dumps(others | mine))
         return changed
 
     def _splits(self, keys: list[str]) -> set[str]:

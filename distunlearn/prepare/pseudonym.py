@@ -5,6 +5,8 @@ import hmac
 import secrets
 from pathlib import Path
 
+from filelock import FileLock
+
 from distunlearn.errors import UserError
 from distunlearn.prepare.disk import write_private
 
@@ -35,7 +37,9 @@ class Secrets:
         path = self.folder / name
         if not path.exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, secrets.token_hex(32) + "\n")
+            with FileLock(self.folder / "secrets.lock"):  # two processes that start together must not make two
+                if not path.exists():
+                    write_private(path, secrets.token_hex(32) + "\n")
         try:
             secret = bytes.fromhex(path.read_text().strip())
         except (OSError, ValueError):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -86,12 +87,19 @@ def shard(
     if mapping:
         write_mapping(mapping, sites)
     jobs = [_job(site, samples, (out, private), config, found) for site, samples in sites.items()]
-    try:
-        with FileLock(private / "lock", timeout=0):
-            _write_all(jobs, Doubles(private / "duplicates.json", jobs), config, summary)
-    except Timeout:
-        raise UserError(f"{out}: another process is writing there; wait for it") from None
+    with ExitStack() as held:
+        _hold(held, private, sites)
+        _write_all(jobs, Doubles(private / "duplicates.json", jobs), config, summary)
     return summary
+
+
+def _hold(held: ExitStack, private: Path, sites: Iterable[str]) -> None:
+    """Hold these sites, so that no second process writes them; tasks of an array may write others meanwhile."""
+    for site in sorted(sites):
+        try:
+            held.enter_context(FileLock(private / f"{site}.lock", timeout=0))
+        except Timeout:
+            raise UserError(f"site {site!r}: another process is writing its shards; wait for it") from None
 
 
 def _write_all(jobs: list[SiteJob], doubles: Doubles, config: PrepareConfig, summary: Summary) -> None:
