@@ -8,8 +8,27 @@ import typer
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
+    app.command()(evaluate)
     app.command()(probe)
     app.command()(report)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    *,
+    stage: Annotated[str | None, typer.Option(help="Stage whose model is used; the last if not given.")] = None,
+    shards: Annotated[Path | None, typer.Option(help="Other shards, such as those of a site that is new.")] = None,
+) -> None:
+    """Predict every scan of a study with a run's model, and print the error of each site."""
+    from rich import print as show
+
+    from distunlearn.evaluate.rerun import evaluate as predict_study
+    from distunlearn.evaluate.rerun import last_stage
+    from distunlearn.report.terminal import error_table
+
+    folder = predict_study(run, stage or last_stage(run), shards)
+    show(error_table(folder))
+    print(f"Predictions: {folder}")
 
 
 def probe(

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from distunlearn.report.record import all_sites, read_run
-from distunlearn.report.results import result_rows
+from distunlearn.report.results import Row, result_rows
+from distunlearn.run_folder import SUMMARY, read_json
+
+MOST_SITES = 6
+"""With more, the terminal shows the mean over sites and the worst site; the page shows all."""
 
 
 def print_table(runs: Sequence[Path]) -> None:
@@ -17,22 +22,49 @@ def print_table(runs: Sequence[Path]) -> None:
         UserError: a folder is no run, or nothing in it has been evaluated.
     """
     records = [read_run(run) for run in runs]
-    sites = all_sites(records)
+    sites, rows = all_sites(records), result_rows(records)
     table = Table(
-        title="Test error in years: MAE ± SD over people (error of answering the median)", title_justify="left"
-    )
-    table.add_column("stage")
-    for site in sites:
-        table.add_column(site, justify="right")
-    table.add_column("scanner accuracy, %", justify="right")
-    table.add_column("verdict")
-    for row in result_rows(records):
-        errors = [f"{row.error(site)} ({row.median(site)}){'*' if row.unseen(site) else ''}" for site in sites]
-        table.add_row(row.name, *errors, f"{row.accuracy}\n({row.beside_accuracy})", row.verdict)
+        title="Test error in years: MAE ± SD over people, and the error of answering the median", title_justify="left",
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column("", no_wrap=True)
+    shown = sites if len(sites) <= MOST_SITES else ("mean over sites", "worst site")
+    for name in (*shown, "scanner %", "chance", "age alone"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        errors = [_error(row, site) for site in sites] if shown == sites else _over_sites(row)
+        table.add_row(row.name, *errors, row.accuracy, f"{100 * row.chance:.0f}", row.floor)
     console = Console()
     console.print(table)
-    if any(row.unseen(site) for row in result_rows(records) for site in sites):
+    if any(row.unseen(site) for row in rows for site in sites):
         console.print("* left out of training")
-    for row in result_rows(records)[-1:]:
-        if row.probe:
-            console.print(f"[bold]{row.probe['sentence']}[/bold]", highlight=False)
+    for row in rows:
+        said = row.probe["sentence"] if row.probe else "Not probed yet."
+        console.print(f"{row.name}: [bold]{said}[/bold]", highlight=False)
+
+
+def error_table(stage: Path) -> Table:
+    """The errors of one evaluated stage, or of a model on other shards: a row a split and site."""
+    table = Table(title=f"Error of {stage.name}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("split", "site", "people", "MAE ± SD", "median's error"):
+        table.add_column(name, justify="left" if name in {"split", "site"} else "right")
+    for split, cells in read_json(stage / SUMMARY)["splits"].items():
+        for site, cell in cells.items():
+            if "suppressed" in cell:
+                table.add_row(split, site, "", cell["suppressed"], "")
+            else:
+                error = f"{cell['mae']:.2f} ± {cell['sd']:.2f}"
+                table.add_row(split, site, str(cell["people"]), error, f"{cell['median_error']:.2f}")
+    return table
+
+
+def _error(row: Row, site: str) -> str:
+    return f"{row.error(site)}{'*' if row.unseen(site) else ''}\nmedian {row.median(site)}"
+
+
+def _over_sites(row: Row) -> list[str]:
+    cells = {site: cell for site, cell in row.cells.items() if "mae" in cell}
+    if row.mean_error is None:
+        return ["–", "–"]
+    worst = max(cells, key=lambda site: float(cells[site]["mae"]))
+    return [f"{row.mean_error:.2f}", f"{worst}: {_error(row, worst)}"]
