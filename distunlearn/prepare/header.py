@@ -14,7 +14,7 @@ from distunlearn.prepare.refusal import Refusal
 SIDES = (8, 1024)
 MAX_BYTES = 2**31
 """Most voxel bytes of a scan; a header that promises more is refused before anything is read."""
-KINDS: dict[int, tuple[Any, bytes]] = {348: (Nifti1Header, b"n+1"), 540: (Nifti2Header, b"n+2\0\r\n\x1a\n")}
+KINDS: dict[int, tuple[Any, bytes]] = {348: (Nifti1Header, b"n+1"), 540: (Nifti2Header, b"n+2")}
 """Header class and magic by `sizeof_hdr`."""
 READABLE = "iuf"
 """Kinds of numpy dtypes that hold an intensity: signed, unsigned, floating."""
