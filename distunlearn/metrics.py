@@ -101,7 +101,8 @@ def resampled_accuracy(
     scans, told = np.zeros(shape), np.zeros(shape)
     np.add.at(scans, (people, sites), 1)
     np.add.at(told, (people, sites), hits)
-    return np.mean((times @ told) / (times @ scans), axis=1)
+    accuracy: ndarray = np.mean((times @ told) / (times @ scans), axis=1)
+    return accuracy
 
 
 def agreement(ratings: Float[ndarray, "P k"]) -> float:

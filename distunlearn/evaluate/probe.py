@@ -116,7 +116,8 @@ def _examine(
 
 
 def _of(stage: Stage, scans: ScanSet) -> Float[ndarray, "n F"]:
-    return stage.features[scans.rows]
+    features: ndarray = stage.features[scans.rows]
+    return features
 
 
 def _tell(features: Float[ndarray, "n F"], scans: ScanSet, effort: Effort, seed: int) -> Told:

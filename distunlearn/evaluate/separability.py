@@ -49,7 +49,8 @@ class Told:
     @property
     def strongest_resampled(self) -> Float[ndarray, " R"]:
         """The maximum over the probes, taken anew in each resample."""
-        return np.max(list(self.resampled.values()), axis=0)
+        strongest: ndarray = np.max(list(self.resampled.values()), axis=0)
+        return strongest
 
     @property
     def strongest(self) -> Interval:

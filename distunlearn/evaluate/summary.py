@@ -29,8 +29,8 @@ def summarise(stage_folder: Path) -> dict[str, Any]:
     train = table[table["split"] == "train"]
     sites = trained_sites(stage_folder, table)
     train = train[train["site"].isin(sites)]
-    medians = {"all": float(train["target"].median())} | {
-        site: float(rows["target"].median()) for site, rows in train.groupby("site")
+    medians: dict[str, float] = {"all": float(train["target"].median())} | {
+        str(site): float(rows["target"].median()) for site, rows in train.groupby("site")
     }
     splits = {
         split: _by_site(table[table["split"] == split], medians) for split in SPLITS if (table["split"] == split).any()

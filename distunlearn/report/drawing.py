@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito's, without the yellow, which white paper swallows."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+UNNAMED = "_"
+"""The label of what a legend leaves out."""
 INK, PALE = "#1a1a1a", "#6b6b6b"
-SIZE = (4.4, 3.3)
-"""Inches; two stand side by side on paper, one fills a phone."""
+SIZE = (4.0, 3.2)
+"""Inches; two stand side by side on paper, three on a wide screen, one on a phone."""
 
 
 def colour(names: Sequence[str], name: str) -> str:
@@ -30,16 +32,23 @@ def blank(x_label: str, y_label: str, *, size: tuple[float, float] = SIZE) -> tu
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=8)
-    axes.set_xlabel(x_label, fontsize=9, color=INK)
-    axes.set_ylabel(y_label, fontsize=9, color=INK)
+    axes.tick_params(colors=INK, labelsize=8.5)
+    axes.set_xlabel(x_label, fontsize=9.5, color=INK)
+    axes.set_ylabel(y_label, fontsize=9.5, color=INK)
     return figure, axes
 
 
-def legend(axes: Axes, **options: Any) -> None:
-    """A legend that does not shout; none where nothing is named."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7.5, frameon=False, **options)
+def legend(axes: Axes) -> None:
+    """A legend above the axes, where it hides nothing; none where nothing is named."""
+    entries = len(axes.get_legend_handles_labels()[0])
+    if entries:
+        place: dict[str, Any] = {
+            "loc": "lower center",
+            "bbox_to_anchor": (0.5, 1.0),
+            "ncols": min(entries, 3),
+            "borderaxespad": 0.3,
+        }
+        axes.legend(fontsize=8.5 if entries < 10 else 6.5, frameon=False, handlelength=1.4, columnspacing=1.2, **place)
 
 
 def note(axes: Axes, text: str) -> None:

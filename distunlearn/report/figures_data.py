@@ -1,5 +1,7 @@
 """Figures of what went in and how training went: ages (Fig. 2), losses, validation error."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -21,7 +23,7 @@ def ages(run: RunRecord) -> Figure:
     for site in run.sites:
         values = table.loc[table["site"] == site, "age"].to_numpy(float)
         if len(values) >= FEWEST_PEOPLE:
-            style = {"color": colour(run.sites, site), "density": True, "bins": edges}
+            style: dict[str, Any] = {"color": colour(run.sites, site), "density": True, "bins": edges}
             axes.hist(values, alpha=0.18, **style)
             axes.hist(values, histtype="step", linewidth=1.6, label=f"{site} ({len(values)})", **style)
     legend(axes)

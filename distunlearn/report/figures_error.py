@@ -1,6 +1,7 @@
 """Figures of the error: a site (Table 1 drawn), by age (Fig. 4), calibration and age bias."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from distunlearn.evaluate.stage import PERSON
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
-from distunlearn.report.drawing import INK, PALE, blank, colour, legend, marker
+from distunlearn.report.drawing import INK, PALE, UNNAMED, blank, colour, legend, marker
 from distunlearn.report.record import RunRecord, StageRecord
 from distunlearn.report.results import Row
 
@@ -35,10 +36,10 @@ def errors_by_site(rows: Sequence[Row], sites: Sequence[str]) -> Figure:
                 0.9 * width,
                 color=colour(names, row.name),
                 alpha=0.85,
-                label=row.name if place == 0 else None,
+                label=row.name if place == 0 else UNNAMED,
             )
             axes.errorbar(x, cell["mae"], yerr=spread, color=INK, linewidth=1, capsize=2)
-            label = "answering the median" if place == index == 0 else None
+            label = "answering the median" if place == index == 0 else UNNAMED
             axes.hlines(
                 cell["median_error"],
                 x - width / 2,
@@ -95,7 +96,7 @@ def _by_age(run: RunRecord, stage: StageRecord, y_label: str, value: Callable[[p
 
 
 def _dots(axes: Axes, run: RunRecord, site: str, x: pd.Series, y: pd.Series) -> None:
-    style = {"color": colour(run.sites, site), "marker": marker(run.sites, site)}
+    style: dict[str, Any] = {"color": colour(run.sites, site), "marker": marker(run.sites, site)}
     axes.scatter(x, y, s=7, alpha=0.35, linewidths=0, rasterized=len(x) > 300, **style)
 
 

@@ -1,6 +1,7 @@
 """Figures of the scanner: t-SNE (Fig. 3), what probes tell beside their floors, travelling subjects."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from distunlearn.evaluate.sets import held_out_splits
 from distunlearn.evaluate.stage import PERSON
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
-from distunlearn.report.drawing import INK, PALE, blank, colour, legend, marker, note
+from distunlearn.report.drawing import INK, PALE, UNNAMED, blank, colour, legend, marker, note
 from distunlearn.report.record import RunRecord, StageRecord
 from distunlearn.report.results import Row
 
@@ -35,10 +36,9 @@ def tsne(run: RunRecord, stage: StageRecord) -> Figure:
     for site in stage.stage.sites:
         here = table["site"].to_numpy()[rows] == site
         if table[PERSON].to_numpy()[rows][here].size >= FEWEST_PEOPLE:
-            style = {"color": colour(run.sites, site), "marker": marker(run.sites, site)}
-            axes.scatter(
-                *places[here].T, s=11, alpha=0.75, linewidths=0, label=site, rasterized=len(rows) > 600, **style
-            )
+            style: dict[str, Any] = {"color": colour(run.sites, site), "marker": marker(run.sites, site)}
+            across, up = places[here].T
+            axes.scatter(across, up, s=11, alpha=0.75, linewidths=0, label=site, rasterized=len(rows) > 600, **style)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color(PALE)
@@ -76,7 +76,7 @@ def scanner_accuracy(rows: Sequence[Row]) -> Figure:
             x = place + (index - (len(probed) - 1) / 2) * step
             best = found["strongest"]
             spread = [[max(best["value"] - best["low"], 0)], [max(best["high"] - best["value"], 0)]]
-            label = row.name if name == sets[0] else None
+            label = row.name if name == sets[0] else UNNAMED
             axes.errorbar(
                 x,
                 best["value"],
@@ -87,7 +87,7 @@ def scanner_accuracy(rows: Sequence[Row]) -> Figure:
                 capsize=3,
                 label=label,
             )
-            floor = "age with the model's error" if (place, index) == (0, 0) else None
+            floor = "age with the model's error" if (place, index) == (0, 0) else UNNAMED
             axes.hlines(
                 found["floor"]["label_with_error"]["value"],
                 x - step / 2,
@@ -116,7 +116,7 @@ def travelling(rows: Sequence[Row]) -> Figure:
                 value = found["disagreement"]
                 x = place + (index - (len(seen) - 1) / 2) * 0.8 / len(seen)
                 spread = [[value["value"] - value["low"]], [value["high"] - value["value"]]]
-                label = row.name if place == 0 else None
+                label = row.name if place == 0 else UNNAMED
                 axes.bar(x, value["value"], 0.72 / len(seen), color=colour(names, row.name), alpha=0.85, label=label)
                 axes.errorbar(x, value["value"], yerr=spread, color=INK, linewidth=1, capsize=2)
     axes.set_xticks(range(len(pairs)), [pair.replace("–", "\n– ") for pair in pairs], fontsize=8)
@@ -132,7 +132,11 @@ def tradeoff(rows: Sequence[Row]) -> Figure:
         if row.main and row.mean_error is not None:
             excess = row.tried[row.main]["excess"]
             spread = [[100 * max(excess["value"] - excess["low"], 0)], [100 * max(excess["high"] - excess["value"], 0)]]
-            style = {"color": colour(names, row.name), "fmt": marker(names, row.name), "label": row.name}
+            style: dict[str, Any] = {
+                "color": colour(names, row.name),
+                "fmt": marker(names, row.name),
+                "label": row.name,
+            }
             axes.errorbar(
                 100 * excess["value"], row.mean_error, xerr=spread, capsize=2, markersize=6, linewidth=1, **style
             )

@@ -57,6 +57,6 @@ def section(title: str, *parts: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
 
 
-def folded(title: str, *parts: str) -> str:
-    """A part that is shown when asked for, and always on paper."""
-    return f"<details><summary>{escape(title)}</summary>{''.join(parts)}</details>"
+def folded(title: str, *parts: str, is_open: bool = False) -> str:
+    """A part that is shown when asked for."""
+    return f"<details{' open' * is_open}><summary>{escape(title)}</summary>{''.join(parts)}</details>"

@@ -1,6 +1,7 @@
 """The report: one HTML file that needs nothing else, verdict first, readable on paper and on a phone."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -11,6 +12,7 @@ from distunlearn import __version__
 from distunlearn.errors import UserError
 from distunlearn.report import html, sections
 from distunlearn.report.gallery import comparison_figures, run_figures
+from distunlearn.report.probe_table import probe_tables
 from distunlearn.report.record import RunRecord, all_sites, read_run
 from distunlearn.report.results import result_rows
 from distunlearn.report.words import SIMULATED, title_of
@@ -50,7 +52,7 @@ def _page(runs: Sequence[RunRecord]) -> str:
         html.section(
             "The scanner",
             html.grid(_show(beside, "travelling", *(["tradeoff"] if len(rows) > 2 else []))),
-            sections.probe_matrix(rows),
+            probe_tables(rows),
         ),
         *(_run(run, named=len(runs) > 1) for run in runs),
         html.section("What must not be concluded", sections.limits(runs)),
@@ -58,12 +60,12 @@ def _page(runs: Sequence[RunRecord]) -> str:
     resource = files("distunlearn.report")
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs: {', '.join(run.name for run in runs)}"
     values = {
-        "title": html.escape(title),
+        "title": escape(title),
         "style": (resource / "style.css").read_text(),
-        "lead": html.escape(_lead(runs)),
-        "simulated": f'<p class="banner">{html.escape(SIMULATED)}</p>' if any(run.simulated for run in runs) else "",
+        "lead": escape(_lead(runs)),
+        "simulated": f'<p class="banner">{escape(SIMULATED)}</p>' if any(run.simulated for run in runs) else "",
         "body": "\n".join(body),
-        "version": html.escape(__version__),
+        "version": escape(__version__),
     }
     return Template((resource / "page.html").read_text()).substitute(values)
 

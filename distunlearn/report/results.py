@@ -1,6 +1,6 @@
 """The rows of the results table, after the paper's Table 1: one a stage of a run, read by page, terminal and figures alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +75,16 @@ class Row:
         return f"{percent(self.tried[self.main]['strongest'])}" if self.main else "–"
 
     @property
+    def floor(self) -> str:
+        """What age with the model's own error reaches on the same scans, in percent."""
+        return f"{100 * self.tried[self.main]['floor']['label_with_error']['value']:.0f}" if self.main else "–"
+
+    @property
     def beside_accuracy(self) -> str:
         """Chance and floor, as they stand beside it."""
         if not self.main:
             return "not probed" if not self.probe else "too few scans"
-        floor = self.tried[self.main]["floor"]["label_with_error"]["value"]
-        return f"chance {100 * self.chance:.0f}, age alone {100 * floor:.0f}; {self.main}"
+        return f"chance {100 * self.chance:.0f}, age alone {self.floor}; {self.main}"
 
     @property
     def verdict(self) -> str:
@@ -88,7 +92,7 @@ class Row:
         return self.probe["verdict"] if self.probe else "not probed"
 
 
-def percent(interval: dict[str, Any]) -> str:
+def percent(interval: Mapping[str, float]) -> str:
     """An accuracy and its interval in percent."""
     return f"{100 * interval['value']:.0f} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
 

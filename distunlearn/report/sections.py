@@ -1,6 +1,6 @@
 """The parts of the page that are words and tables: verdict, results, probes, what was trained on what."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -9,7 +9,7 @@ import yaml
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
 from distunlearn.report import html
 from distunlearn.report.record import RunRecord
-from distunlearn.report.results import Row, percent
+from distunlearn.report.results import Row
 from distunlearn.report.words import LIMITS, SIMULATED
 from distunlearn.shard_format import SPLITS
 
@@ -82,49 +82,6 @@ def results(rows: Sequence[Row], sites: Sequence[str]) -> str:
         "with its 95 % interval; below it chance, what age with the model's own error reaches, and on which scans."
     )
     return html.table(["stage", *sites, "scanner accuracy, %", "verdict"], body, caption)
-
-
-def probe_matrix(rows: Sequence[Row]) -> str:
-    """Every probe on every set, with floors and null below: one table a row of results."""
-    return "".join(html.folded(f"All probes: {row.name}", _matrix(row)) for row in rows if row.probe)
-
-
-def _matrix(row: Row) -> str:
-    assert row.probe is not None
-    sets = row.probe["sets"]
-    names = list(dict.fromkeys(name for found in row.tried.values() for name in found["probes"]))
-    body = [
-        [escape(name), *(_shaded(sets[key].get("probes", {}).get(name), row.chance) for key in sets)] for name in names
-    ]
-    rest = {
-        "strongest": lambda found: percent(found["strongest"]),
-        "age alone": lambda found: percent(found["floor"]["label"]),
-        "age with the model's error": lambda found: percent(found["floor"]["label_with_error"]),
-        "strongest beyond that": lambda found: percent(found["excess"]),
-        "sites exchanged: mean": lambda found: f"{100 * found['null']['mean']:.0f}",
-        "sites exchanged: p": lambda found: f"{found['null']['p']:.3f}",
-        "scans": lambda found: ", ".join(f"{site} {count}" for site, count in found["scans"].items()),
-    }
-    body += [
-        [f"<i>{name}</i>", *(escape(show(found)) if "too_few" not in found else "–" for found in sets.values())]
-        for name, show in rest.items()
-    ]
-    how = row.probe["obtained"]
-    kind = "quick form, without choice of settings" if how["quick"] else "settings chosen in inner folds"
-    caption = (
-        f"Balanced accuracy in percent with 95 % intervals ({how['resamples']} resamples of people). Fresh probes on frozen features of {' and '.join(how['splits'])} scans, "
-        f"each scan told by a probe that was fitted on other people ({kind}, seed {how['seed']}). Null: sites exchanged among people of the same age {how['permutations']} "
-        "times. " + " ".join(f"{name}: {found.get('too_few') or found['how']}." for name, found in sets.items())
-    )
-    return html.table(["probe", *sets], body, caption)
-
-
-def _shaded(interval: Mapping[str, float] | None, chance: float) -> str:
-    """A cell that is the darker, the further from chance the probe is."""
-    if interval is None:
-        return "–"
-    strength = min(abs(interval["value"] - chance) / (1 - chance), 1.0)
-    return f'<td style="background:rgba(213,94,0,{0.75 * strength:.2f})">{escape(percent(dict(interval)))}</td>'
 
 
 def data(run: RunRecord) -> str:

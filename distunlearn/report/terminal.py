@@ -29,11 +29,11 @@ def print_table(runs: Sequence[Path]) -> None:
     )  # fmt: skip
     table.add_column("", no_wrap=True)
     shown = sites if len(sites) <= MOST_SITES else ("mean over sites", "worst site")
-    for name in (*shown, "scanner %", "chance", "age alone"):
+    for name in (*shown, "scanner %", "chance", "by age"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         errors = [_error(row, site) for site in sites] if shown == sites else _over_sites(row)
-        table.add_row(row.name, *errors, row.accuracy, f"{100 * row.chance:.0f}", row.floor)
+        table.add_row(row.name, *errors, row.accuracy.replace(" ", "\n", 1), f"{100 * row.chance:.0f}", row.floor)
     console = Console()
     console.print(table)
     if any(row.unseen(site) for row in rows for site in sites):

@@ -1,0 +1,69 @@
+"""Every probe on every set of scans, with its floors and its null: the table behind a verdict."""
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from distunlearn.report import html
+from distunlearn.report.results import Row, percent
+
+Found = dict[str, Any]
+"""What was found on one set, as `probe.json` holds it."""
+
+BELOW: dict[str, Callable[[Found], str]] = {
+    "strongest": lambda found: percent(found["strongest"]),
+    "age alone": lambda found: percent(found["floor"]["label"]),
+    "age with the model's error": lambda found: percent(found["floor"]["label_with_error"]),
+    "strongest beyond that": lambda found: percent(found["excess"]),
+    "stage before": lambda found: percent(found["before"]) if "before" in found else "–",
+    "sites exchanged: told": lambda found: (
+        f"{100 * found['null']['mean']:.0f} (95 %: below {100 * found['null']['high']:.0f})"
+    ),
+    "true sites: told": lambda found: f"{100 * found['null']['observed']:.0f} (p = {found['null']['p']:.3f})",
+    "scans": lambda found: ", ".join(f"{site} {count}" for site, count in found["scans"].items()),
+}
+"""The lines below the probes."""
+
+
+def probe_tables(rows: Sequence[Row]) -> str:
+    """One table a row of results; that of the last row is open."""
+    probed = [row for row in rows if row.probe]
+    return "".join(
+        html.folded(f"All probes: {row.name}", _table(row, row.probe), is_open=row is probed[-1])
+        for row in probed
+        if row.probe
+    )
+
+
+def _table(row: Row, probe: dict[str, Any]) -> str:
+    sets: dict[str, Found] = probe["sets"]
+    names = list(dict.fromkeys(name for found in row.tried.values() for name in found["probes"]))
+    told = [
+        [escape(name), *(_shaded(found.get("probes", {}).get(name), row.chance) for found in sets.values())]
+        for name in names
+    ]
+    below = [
+        [f"<i>{escape(name)}</i>", *("–" if "too_few" in found else escape(show(found)) for found in sets.values())]
+        for name, show in BELOW.items()
+    ]
+    return html.table(["probe", *sets], [*told, *below], _caption(sets, probe["obtained"]))
+
+
+def _caption(sets: Mapping[str, Found], how: Mapping[str, Any]) -> str:
+    chosen = "without choice of settings (quick form)" if how["quick"] else "its settings chosen in inner folds"
+    return (
+        f"Balanced accuracy in percent; chance is one over the number of sites. Frozen features of {' and '.join(how['splits'])} scans; each scan is told by a probe that "
+        f"was fitted on other people, {chosen}. Intervals: 95 %, {how['resamples']} resamples of people, the maximum taken in each. Sites exchanged: the same ridge "
+        f"probes after exchanging sites among people of the same age, {how['permutations']} times. Seed {how['seed']}. "
+        + " ".join(
+            f"{name[:1].upper()}{name[1:]}: {found.get('too_few') or found['how']}." for name, found in sets.items()
+        )
+    )
+
+
+def _shaded(interval: Mapping[str, float] | None, chance: float) -> str:
+    """A cell that is the darker, the further from chance the probe is."""
+    if interval is None:
+        return "–"
+    strength = min(abs(interval["value"] - chance) / (1 - chance), 1.0)
+    return f'<td style="background:rgba(213,94,0,{0.6 * strength:.2f})">{escape(percent(interval))}</td>'
