@@ -183,6 +183,6 @@ def _line(site: str, count: int, span: str, wanted: tuple[str, ...]) -> str:
 
 def _left_out(study: Study, lost: Bool[np.ndarray, " rows"]) -> list[str]:
     return [
-        f"{site}: {count} scans without a label left out"
+        f"{site}: left out for want of a label: {count}"
         for site, count in study.table["site"][lost].value_counts(sort=False).items()
     ]

@@ -3,10 +3,9 @@
 import shlex
 import subprocess
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import BinaryIO
 
 import numpy as np
 from fsspec.core import url_to_fs
@@ -18,6 +17,8 @@ from distunlearn.streaming.manifest import Study
 from distunlearn.streaming.reader import Places
 
 BLOCK = 1 << 20
+
+Read = Callable[[int], bytes]
 
 Shard = dict[int, UInt8[np.ndarray, " bytes"]]
 """The bytes of each scan of a shard, by row of the study's table."""
@@ -61,17 +62,19 @@ class SequentialReader:
         shard: Shard = {}
         position = 0
         try:
-            with _opened(self._access.stream or "", site, name) as stream:
+            with _opened(self._access.stream or "", site, name) as read:
                 for row in self._rows[site, name]:
-                    _read(stream, self._places.offsets[row] - position)
-                    shard[row] = np.frombuffer(_read(stream, self._places.size), np.uint8)
+                    _exactly(read, self._places.offsets[row] - position)
+                    shard[row] = np.frombuffer(_exactly(read, self._places.size), np.uint8)
                     position = self._places.offsets[row] + self._places.size
                     self._places.check(row, shard[row])
-                while stream.read(BLOCK):  # a command that is not heard to its end fails
+                while read(BLOCK):  # a command that is not heard to its end fails
                     pass
         except EOFError:
             raise self._places.damage(row, "the shard ends before it") from None
-        except OSError as error:
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001  # every kind of source has errors of its own
             raise UserError(
                 f"site {site}: shard {name} cannot be streamed ({error}); check data.access.stream"
             ) from None
@@ -79,24 +82,24 @@ class SequentialReader:
 
 
 @contextmanager
-def _opened(template: str, site: str, name: str) -> Iterator[BinaryIO]:
+def _opened(template: str, site: str, name: str) -> Iterator[Read]:
     if not template.startswith(PIPE):
         files, path = url_to_fs(template.format(site=site, shard=name))
         with files.open(path, "rb", block_size=0) as stream:
-            yield stream
+            yield stream.read
         return
     command = template.removeprefix(PIPE).format(site=shlex.quote(site), shard=shlex.quote(name))
     with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
         assert process.stdout
-        yield process.stdout  # type: ignore[misc]
+        yield process.stdout.read
     if process.returncode:
         raise OSError(f"the command ended with status {process.returncode}")
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _exactly(read: Read, size: int) -> bytes:
     parts = []
     while size > 0:
-        part = stream.read(min(size, BLOCK))
+        part = read(min(size, BLOCK))
         if not part:
             raise EOFError
         parts.append(part)

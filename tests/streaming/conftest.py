@@ -34,45 +34,75 @@ def write_site(
     per_shard: int = 5,
     shape: tuple[int, ...] = SHAPE,
     dtype: str = "int16",
+    canary: int | None = None,
     **manifest: Any,
 ) -> Path:
-    """Write one site's tars, table and manifest; `splits` holds the ages of each split's scans, None for a missing one."""
+    """Write one site's tars, table and manifest.
+
+    Args:
+        root: the folder of the study.
+        site: its name.
+        splits: the ages of each split's scans, None for a missing one.
+        per_shard: scans in a tar.
+        shape: of a scan.
+        dtype: of the stored values.
+        canary: written over the first 32 values of every scan.
+        manifest: entries to write instead of the right ones.
+    """
     folder = root / site
     folder.mkdir(parents=True)
-    scans = [(split, i, age) for split, ages in splits.items() for i, age in enumerate(ages)]
     lines, shards = ["\t".join((*PLACE_COLUMNS, "age", "sex"))], []
     for split, ages in splits.items():
-        mine = [scan for scan in scans if scan[0] == split]
-        for number in range(-(-len(ages) // per_shard)):
+        for number, first in enumerate(range(0, len(ages), per_shard)):
             name = shard_name(site, split, number)
-            part = mine[number * per_shard : (number + 1) * per_shard]
-            lines += write_shard(folder / name, site, part, shape, dtype)
+            keys = [f"{site}{split}{scan:04d}" for scan in range(first, min(first + per_shard, len(ages)))]
+            arrays = [stored_values(shape, dtype, seed_of(key)) for key in keys]
+            for values in arrays if canary is not None else ():
+                values.reshape(-1)[:32] = canary
+            for key, age, place in zip(keys, ages[first:], write_shard(folder / name, keys, arrays), strict=False):
+                shown = "n/a" if age is None else f"{age:g}"
+                lines.append(
+                    "\t".join(
+                        map(
+                            str,
+                            (
+                                key,
+                                f"person{key}",
+                                0,
+                                split,
+                                name,
+                                *place,
+                                0.001,
+                                500,
+                                100,
+                                shown,
+                                "FM"[int(key[-4:]) % 2],
+                            ),
+                        )
+                    )
+                )
             whole = (folder / name).read_bytes()
             shards.append({
                 "name": name,
                 "split": split,
-                "samples": len(part),
+                "samples": len(keys),
                 "bytes": len(whole),
                 "xxh3": xxhash.xxh3_128_hexdigest(whole),
             })
     table = ("\n".join(lines) + "\n").encode()
     (folder / TABLE).write_bytes(table)
-    preprocessing = manifest.pop("preprocessing", PREPROCESSING)
+    preprocessing, scans = manifest.pop("preprocessing", PREPROCESSING), len(lines) - 1
     values = {
         "schema_version": 1, "site": site, "kind": "volume" if len(shape) == 3 else "features", "shape": shape, "dtype": dtype,
         "preprocessing": preprocessing, "preprocessing_digest": preprocessing_digest(preprocessing), "shards": shards,
-        "table_xxh3": xxhash.xxh3_128_hexdigest(table), "labels": ["age", "sex"], "counts": {"found": len(scans), "written": len(scans)},
+        "table_xxh3": xxhash.xxh3_128_hexdigest(table), "labels": ["age", "sex"], "counts": {"found": scans, "written": scans},
     } | manifest  # fmt: skip
     (folder / MANIFEST).write_text(json.dumps(values))
     return folder
 
 
-def write_shard(
-    path: Path, site: str, scans: list[tuple[str, int, float | None]], shape: tuple[int, ...], dtype: str
-) -> list[str]:
-    """Write a tar and give the rows of the table that point into it."""
-    keys = [f"{site}{split}{number:04d}" for split, number, _ in scans]
-    arrays = [stored_values(shape, dtype, seed_of(key)) for key in keys]
+def write_shard(path: Path, keys: list[str], arrays: list[np.ndarray]) -> list[tuple[int, int, str]]:
+    """Write a tar and give where the values of each scan lie in it: offset, bytes, digest."""
     with path.open("wb") as file, wds.TarWriter(file, encoder=False, mtime=0) as tar:
         for key, values in zip(keys, arrays, strict=True):
             npy = io.BytesIO()
@@ -80,28 +110,10 @@ def write_shard(
             tar.write({"__key__": key, "volume.npy": npy.getvalue(), "json": b"{}"})
     with tarfile.open(path) as tar_file:
         ends = {member.name: member.offset_data + member.size for member in tar_file}
-    lines = []
-    for key, values, (split, number, age) in zip(keys, arrays, scans, strict=True):
-        start = ends[f"{key}.volume.npy"] - values.nbytes
-        digest = xxhash.xxh3_128_hexdigest(values.tobytes())
-        shown = "n/a" if age is None else f"{age:g}"
-        row = (
-            key,
-            f"{site}{split}{number}",
-            0,
-            split,
-            path.name,
-            start,
-            values.nbytes,
-            digest,
-            0.001,
-            500,
-            100,
-            shown,
-            "FM"[number % 2],
-        )
-        lines.append("\t".join(map(str, row)))
-    return lines
+    return [
+        (ends[f"{key}.volume.npy"] - values.nbytes, values.nbytes, xxhash.xxh3_128_hexdigest(values.tobytes()))
+        for key, values in zip(keys, arrays, strict=True)
+    ]
 
 
 def seed_of(key: str) -> int:

@@ -110,7 +110,7 @@ def test_a_missing_or_cut_shard_is_named(study_folder: Callable[..., Path]) -> N
 def test_a_person_in_two_splits_is_refused(tmp_path: Path) -> None:
     """A leak between splits is found whatever wrote the shards."""
     folder = write_site(tmp_path, "oasis", {"train": [50.0], "test": [50.0]})
-    table = (folder / TABLE).read_bytes().replace(b"oasistest0\t", b"oasistrain0\t")
+    table = (folder / TABLE).read_bytes().replace(b"\tpersonoasistest0000\t", b"\tpersonoasistrain0000\t")
     (folder / TABLE).write_bytes(table)
     _edit(folder, table_xxh3=_digest(table))
     with pytest.raises(UserError, match="is of a person who is in another split too"):

@@ -40,7 +40,7 @@ def test_a_scan_without_the_target_is_left_out_of_the_task_only(study: Study) ->
     assert unlearn.counts == (30, 51)
     assert (
         select(study, Selection(), split="train", needs=("age",)).description[-1]
-        == "oasis: 1 scans without a label left out"
+        == "oasis: left out for want of a label: 1"
     )
 
 
@@ -59,7 +59,7 @@ def test_the_overlap_is_where_all_sites_have_scans(study: Study) -> None:
     assert chosen.description == (
         "biobank: 30 scans, age 45 to 74",
         "oasis: 15 scans, age 45 to 74",
-        "oasis: 1 scans without a label left out",
+        "oasis: left out for want of a label: 1",
     )
     assert chosen.warnings == ("oasis: fewer than 20 scans; what is learnt from so few is them",)
     given = select(study, Selection(rule="overlap", bounds=(60, 65)), split="train")
