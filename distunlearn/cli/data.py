@@ -1,4 +1,4 @@
-"""Commands on data: simulate, shard."""
+"""Commands on data: simulate, shard, inspect, verify."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,8 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(simulate)
     app.command()(shard)
+    app.command()(inspect)
+    app.command()(verify)
 
 
 def simulate(
@@ -223,3 +225,34 @@ def shard(
         raise
     done.notes += recipe.compare(request.recipe, done) if request.recipe else []
     print(summary.describe_summary(done, show_ids=show_ids))
+
+
+def inspect(
+    shards: Annotated[Path, typer.Argument(help="What `distunlearn shard` wrote.")],
+    *,
+    label: Annotated[str, typer.Option(help="Label by which sites are compared.")] = "age",
+    html: Annotated[Path | None, typer.Option(help="Page to write; SHARDS/inspect.html if not given.")] = None,
+    scans: Annotated[int, typer.Option(min=1, help="Scans a site whose voxels are looked at.")] = 500,
+) -> None:
+    """Look at shards before training: counts, labels, the overlap of sites, odd scans, pictures."""
+    from rich.console import Console
+
+    from distunlearn.report import inspection
+
+    found = inspection.look(shards, label=label, most=scans)
+    console = Console()
+    console.print(inspection.in_words(found))
+    console.print(f"{inspection.write_page(found, html or shards / 'inspect.html')} shows it with pictures.")
+
+
+def verify(shards: Annotated[Path, typer.Argument(help="What `distunlearn shard` wrote.")]) -> None:
+    """Check every byte of shards against its digest, and that nobody is in two splits."""
+    from distunlearn.errors import UserError
+    from distunlearn.prepare.verify import verify as check
+
+    scans, damages = check(shards)
+    for damage in damages:
+        print(f"{damage.site}: {damage.what}: {damage.problem}")
+    if damages:
+        raise UserError(f"{shards}: {len(damages)} faults in {scans} scans, as listed")
+    print(f"{shards}: {scans} scans, every byte as it was written")

@@ -104,7 +104,8 @@ def _hold(held: ExitStack, private: Path, sites: Iterable[str]) -> None:
 
 def _write_all(jobs: list[SiteJob], doubles: Doubles, config: PrepareConfig, summary: Summary) -> None:
     before = Counter((drop.site, drop.rule) for drop in summary.dropped)
-    with pool(config) as prepare, progress("shard", len(doubles.samples), "scans") as advance:
+    alone = all(job.kind == "features" for job in jobs)
+    with pool(config, alone=alone) as prepare, progress("shard", len(doubles.samples), "scans") as advance:
 
         def counted(scans: Iterable[Scan]) -> Iterator[Prepared]:
             for prepared in prepare(scans):

@@ -76,7 +76,8 @@ def find_shard(plan: ShardPlan, folder: Path, records: Path) -> ShardRecord | No
     try:
         values = json.loads(_note(plan, records).read_text())
         entry = ShardEntry.model_validate(values["entry"]) if values["entry"] else None
-        dropped = tuple(Dropped(**drop) for drop in values["dropped"])
+        samples = {sample.key: sample for sample in plan.samples}
+        dropped = tuple(_dropped(samples[key], rule, reason) for key, rule, reason in values["dropped"])
         if entry and file_digest(folder / entry.name) != entry.xxh3:
             return None
         return ShardRecord(entry, tuple(map(tuple, values["rows"])), dropped, tuple(values["classes"]))
@@ -89,12 +90,12 @@ def write_shard(plan: ShardPlan, folder: Path, records: Path, prepare: Prepare) 
     path = folder / plan.name
     path.unlink(missing_ok=True)
     rows: list[tuple[str, ...]] = []
-    dropped: list[Dropped] = []
+    dropped: list[tuple[Sample, Prepared]] = []
     classes: set[int] = set()
     with whole_file(path) as stream, closing(Tar(stream)) as tar:
         for sample, prepared in _prepared(plan, prepare):
             if prepared.array is None:
-                dropped.append(_dropped(sample, prepared))
+                dropped.append((sample, prepared))
                 continue
             rows.append(_add(tar, plan, sample, prepared))
             classes.update([] if prepared.segmentation is None else np.unique(prepared.segmentation).tolist())
@@ -104,8 +105,12 @@ def write_shard(plan: ShardPlan, folder: Path, records: Path, prepare: Prepare) 
         entry = ShardEntry(name=plan.name, split=plan.split, samples=len(rows), bytes=size, xxh3=digest)
     else:
         path.unlink()
-    record = ShardRecord(entry, tuple(rows), tuple(dropped), tuple(sorted(classes)))
-    write_private(_note(plan, records), json.dumps(_as_json(record)))
+    refusals = tuple(_dropped(sample, prepared.rule, prepared.reason) for sample, prepared in dropped)
+    record = ShardRecord(entry, tuple(rows), refusals, tuple(sorted(classes)))
+    # Without the source's names: even the private records are no list of who was scanned.
+    reasons = [[sample.key, prepared.rule, prepared.reason] for sample, prepared in dropped]
+    written = {"entry": entry and entry.model_dump(), "rows": rows, "dropped": reasons, "classes": record.classes}
+    write_private(_note(plan, records), json.dumps(written))
     return record
 
 
@@ -150,10 +155,10 @@ def _typed(cell: str) -> float | str | None:
         return cell
 
 
-def _dropped(sample: Sample, prepared: Prepared) -> Dropped:
+def _dropped(sample: Sample, rule: str, reason: str) -> Dropped:
     scan = sample.scan
     place = f"scan {sample.key}" + (f", {scan.place}" if scan.place else "")
-    return Dropped(scan.site, prepared.rule, prepared.reason, place, str(scan.path or scan.subject))
+    return Dropped(scan.site, rule, reason, place, str(scan.path or scan.subject))
 
 
 def _fingerprint(path: Path) -> list[int]:
@@ -170,12 +175,3 @@ def _note(plan: ShardPlan, records: Path) -> Path:
 
 def _digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _as_json(record: ShardRecord) -> dict[str, Any]:
-    return {
-        "entry": record.entry.model_dump() if record.entry else None,
-        "rows": record.rows,
-        "dropped": [vars(drop) for drop in record.dropped],
-        "classes": record.classes,
-    }

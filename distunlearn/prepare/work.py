@@ -1,13 +1,15 @@
 """The scans of a shard, prepared in worker processes and handed back in order."""
 
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 import numpy as np
 from jaxtyping import Num, UInt8
@@ -60,14 +62,36 @@ def prepare_one(scan: Scan, config: PrepareConfig) -> Prepared:
 
 
 @contextmanager
-def pool(config: PrepareConfig) -> Iterator[Prepare]:
-    """Worker processes; yields a function that prepares scans, in their order, a few ahead of the one in hand."""
-    workers = config.workers or os.cpu_count() or 1
+def pool(config: PrepareConfig, *, alone: bool = False) -> Iterator[Prepare]:
+    """Worker processes; yields a function that prepares scans, in their order, a few ahead of the one in hand.
+
+    Args:
+        config: how many, and what to do.
+        alone: no processes: there is too little to do for one scan.
+    """
+    workers = 1 if alone else config.workers or os.cpu_count() or 1
     if workers == 1:
         yield lambda scans: (prepare_one(scan, config) for scan in scans)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-        yield lambda scans: _in_order(executor, scans, config, ahead=4 * workers)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_live_with_parent) as executor:
+        try:
+            yield lambda scans: _in_order(executor, scans, config, ahead=4 * workers)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _live_with_parent() -> None:
+    """Leave Ctrl-C to the parent, and end with it: a killed run must not leave its workers waiting for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _in_order(

@@ -1,0 +1,146 @@
+"""`distunlearn verify`: is every byte of a folder of shards still what was written, and who is where only once?"""
+
+import json
+import tarfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from distunlearn.errors import UserError
+from distunlearn.prepare.disk import file_digest
+from distunlearn.progress import Advance, progress
+from distunlearn.shard_format import MANIFEST, MISSING, TABLE, Manifest, ShardEntry
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is wrong."""
+
+    site: str
+    what: str
+    """The shard, table or manifest at fault, and the scan where one can be named."""
+    problem: str
+    """What is wrong with it, and the remedy."""
+
+
+def verify(root: Path) -> tuple[int, list[Damage]]:
+    """Read every byte below a folder of shards.
+
+    Args:
+        root: what `distunlearn shard` wrote.
+
+    Returns:
+        How many scans were looked at, and what is wrong.
+
+    Raises:
+        UserError: there is no site.
+    """
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if not any((folder / MANIFEST).exists() for folder in folders):
+        raise UserError(
+            f"{root}: no site there (no folder with a {MANIFEST}); give the folder that `distunlearn shard` wrote"
+        )
+    damages: list[Damage] = []
+    rows: dict[str, list[Row]] = {}
+    total = sum(path.stat().st_size for folder in folders for path in folder.glob("*.tar")) // 10**6
+    with progress("verify", total, "MB") as advance:
+        for folder in folders:
+            rows[folder.name] = _verify_site(folder, damages, advance)
+    damages += _across(rows)
+    return sum(map(len, rows.values())), damages
+
+
+def _verify_site(folder: Path, damages: list[Damage], advance: Advance) -> list[Row]:
+    site = folder.name
+    try:
+        manifest = Manifest.read(json.loads((folder / MANIFEST).read_text()), MANIFEST)
+    except (OSError, ValueError, UserError) as error:
+        reason = (
+            "is missing, so its shards were never finished" if isinstance(error, OSError) else f"is unusable ({error})"
+        )
+        damages.append(Damage(site, MANIFEST, f"{reason}; run `distunlearn shard` for this site again"))
+        return []
+    if manifest.site != site:
+        damages.append(Damage(site, MANIFEST, f"is that of site {manifest.site}; put it back into its own folder"))
+    rows = _read_table(folder, manifest, damages)
+    for entry in manifest.shards:
+        damages += _verify_shard(folder, entry, manifest, [row for row in rows if row["shard"] == entry.name])
+        advance(entry.bytes // 10**6)
+    known = {entry.name for entry in manifest.shards}
+    damages += [Damage(site, path.name, "is not in the manifest; take it away")
+                for path in sorted(folder.glob("*.tar")) if path.name not in known]  # fmt: skip
+    return rows
+
+
+def _read_table(folder: Path, manifest: Manifest, damages: list[Damage]) -> list[Row]:
+    path = folder / TABLE
+    if not path.exists() or file_digest(path) != manifest.table_xxh3:
+        damages.append(Damage(folder.name, TABLE, "is missing or was changed; run `distunlearn shard` again"))
+        return []
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+
+
+def _verify_shard(folder: Path, entry: ShardEntry, manifest: Manifest, rows: list[Row]) -> list[Damage]:
+    path = folder / entry.name
+    if not path.exists():
+        return [Damage(folder.name, entry.name, "is missing; copy it again, or run `distunlearn shard` again")]
+    if file_digest(path) == entry.xxh3:
+        return [] if len(rows) == entry.samples and _members(path) == _expected(rows, manifest) else [
+            Damage(folder.name, entry.name, "does not hold the scans that the table says; run `distunlearn shard` again")
+        ]  # fmt: skip
+    scans = [row["key"] for row in rows if not _is_whole(path, row, manifest)]
+    if not scans:
+        return [Damage(folder.name, entry.name, "was changed, but in no scan; copy it again")]
+    return [Damage(folder.name, f"{entry.name}, scan {key}", "is damaged; copy the shard again") for key in scans]
+
+
+def _members(path: Path) -> set[str]:
+    try:
+        with tarfile.open(path, "r:") as tar:
+            return set(tar.getnames())
+    except tarfile.TarError:
+        return set()
+
+
+def _expected(rows: list[Row], manifest: Manifest) -> set[str]:
+    names = {f"{row['key']}.{suffix}" for row in rows for suffix in ("json", "volume.npy")}
+    drawn = [row for row in rows if manifest.segmentation and row["segmentation_offset"] != MISSING]
+    return names | {f"{row['key']}.segmentation.npy" for row in drawn}
+
+
+def _is_whole(path: Path, row: Row, manifest: Manifest) -> bool:
+    places = [(int(row["offset"]), int(row["bytes"]), row["xxh3"])]
+    if manifest.segmentation and row["segmentation_offset"] != MISSING:
+        voxels = manifest.shape[0] * manifest.shape[1] * manifest.shape[2]
+        places.append((int(row["segmentation_offset"]), voxels, row["segmentation_xxh3"]))
+    with path.open("rb") as stream:
+        for offset, length, digest in places:
+            stream.seek(offset)
+            if xxhash.xxh3_128_hexdigest(stream.read(length)) != digest:
+                return False
+    return True
+
+
+def _across(rows: dict[str, list[Row]]) -> list[Damage]:
+    """What only shows when all sites are looked at together."""
+    keys: dict[str, list[str]] = defaultdict(list)
+    contents: dict[str, list[tuple[str, Row]]] = defaultdict(list)
+    for site, own in rows.items():
+        for row in own:
+            keys[row["key"]].append(site)
+            contents[row["xxh3"]].append((site, row))
+    damages = [Damage(" and ".join(sites), f"scan {key}", "is there more than once; shard one of them with its own secret")
+               for key, sites in keys.items() if len(sites) > 1]  # fmt: skip
+    for same in contents.values():
+        splits = sorted({row["split"] for _, row in same})
+        if len(splits) > 1:
+            names = " and ".join(f"scan {row['key']}" for _, row in same)
+            where = " and ".join(sorted({site for site, _ in same}))
+            problem = f"are voxel by voxel the same and in {' and '.join(splits)}; shard these sites together"
+            damages.append(Damage(where, names, problem))
+    return damages
