@@ -9,6 +9,7 @@ from distunlearn.config import RunConfig, load
 
 TINY = (
     "encoder.channels=[4,6]",
+    "encoder.convolutions=[2,2]",
     "encoder.features=8",
     "data.batch=9",
     "engine.log_every=2",

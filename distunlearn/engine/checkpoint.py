@@ -140,7 +140,9 @@ def random_state(device: torch.device) -> Tensor:
 
 def restore_random_state(state: Tensor, device: torch.device) -> None:
     """Put the random state back."""
+    # A copy, because torch 2.13 reads a row of a larger tensor at the wrong address: a crash, or another rank's state.
+    state = state.cpu().clone()
     if device.type == "cuda":
-        torch.cuda.set_rng_state(state.cpu(), device)
+        torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)
