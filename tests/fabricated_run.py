@@ -91,8 +91,8 @@ def _write_run_files(folder: Path, people: pd.DataFrame, study: Study) -> None:
         json.dumps({"python": "3.11", "torch": "2.13", "world_size": 2, "simulated": True})
     )
     lines = []
-    for stage in study.shift:
-        for step in range(60):
+    for part, stage in enumerate(study.shift):
+        for step in range(60 * part, 60 * part + 60):
             losses = {
                 "train/task": 3 * 0.97**step,
                 "train/domain": 1.1 - step / 200,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -25,7 +25,7 @@ class EvenPrior(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, classifier: Any) -> None:
         self.classifier = classifier
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "EvenPrior":
         """Fit the classifier and remember the shares."""
         self.fitted_ = clone(self.classifier).fit(X, y)
         self.classes_ = self.fitted_.classes_

@@ -70,7 +70,9 @@ def _reasons(figures: dict[str, float]) -> list[str]:
     if figures["feature_variation"] < LEAST_VARIATION:
         reasons.append("the features are the same for everybody")
     if figures["prediction_spread"] < LEAST_SPREAD:
-        reasons.append(f"within a site, predictions vary by {figures['prediction_spread']:.0%} of what the targets do")
+        reasons.append(
+            f"within a site, predictions vary by {100 * figures['prediction_spread']:.0f}% of what the targets do"
+        )
     if figures["error"] > (1 - LEAST_GAIN) * figures["median_error"]:
         reasons.append(
             f"the error ({figures['error']:.2f}) is that of answering the median ({figures['median_error']:.2f})"

@@ -68,7 +68,7 @@ def null(features: Float[ndarray, "n F"], scans: ScanSet, *, permutations: int, 
     rng = np.random.default_rng(seed)
     sites = np.stack([scans.site, *(_exchanged(scans, rng) for _ in range(permutations))])
     with threadpool_limits(limits=1):
-        blocks = np.array_split(sites, 1 + sites.size * len(scans.sites) // MOST_NUMBERS)
+        blocks = np.array_split(sites, min(len(sites), 1 + sites.size * len(scans.sites) // MOST_NUMBERS))
         accuracy = np.concatenate([_strongest(features, block, scans, seed=seed) for block in blocks])
     return Null(float(accuracy[0]), accuracy[1:])
 

@@ -13,7 +13,7 @@ FEWEST_PEOPLE = 12
 """Of a site; with fewer, no probe is fitted: a fold would hold two of them."""
 WANTED_SCANS = 40
 """Of a site; where the test split holds fewer at some site, the validation split is added, and that is said."""
-MATCHED_WITHIN = 2.0
+MATCHED_WITHIN = 1.0
 """Years (units of the label) by which matched people of two sites may differ."""
 STRATUM = 2.0
 """Width in years of the strata of the label within which site labels are exchanged for the null."""
@@ -100,7 +100,7 @@ def _matched(stage: Stage, where: str, rows: Int[ndarray, " n"]) -> ScanSet | To
     whole = np.all([partner >= 0 for partner in matched], axis=0)
     chosen = np.concatenate([partner[whole] for partner in matched])
     triplet = np.tile(np.arange(whole.sum()), len(matched))
-    how = f"{where}, people of the sites matched on the label within {MATCHED_WITHIN:g} years, one scan each"
+    how = f"{where}, people of the sites matched on the label within {MATCHED_WITHIN:g} year, one scan each"
     return _scan_set(stage, "matched", how, rows=chosen, group=triplet, unit=np.arange(len(chosen)), stratum=triplet)
 
 

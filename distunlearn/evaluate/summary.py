@@ -17,7 +17,7 @@ FEWEST_PEOPLE = 5
 def summarise(stage_folder: Path) -> dict[str, Any]:
     """Compute and write `summary.json`.
 
-    A cell holds `people`, `scans`, `mae` and `sd` over people (the paper's cells), `low` and `high` (95 % interval of
+    A cell holds `people`, `scans`, `mae` and `sd` over people (the paper's cells), `low` and `high` (95% interval of
     the mean, resampling people), `bias` (mean of prediction - target) and the errors of two models that look at no
     scan: `median_error` answers the median target of all training scans, `site_median_error` that of the training
     scans of the scan's own site. The second is what a model reaches that knows nothing but the scanner.

@@ -5,7 +5,7 @@ from typing import Any
 LEVEL = 0.05
 """Of the test whether the scanner can be told, over all sets together (Bonferroni)."""
 MOST_LEFT = 0.10
-"""Balanced accuracy beyond the null that may remain possible, by the 95 % interval, where none was shown."""
+"""Balanced accuracy beyond the null that may remain possible, by the 95% interval, where none was shown."""
 
 COLLAPSED, NOT_SEPARABLE, REDUCED, UNCHANGED = "collapsed", "not separable beyond age", "reduced", "unchanged"
 SEPARABLE, UNDECIDED = "separable", "undecided"
@@ -17,7 +17,7 @@ def verdict(sets: dict[str, dict[str, Any]], collapse: dict[str, Any]) -> tuple[
     - *collapsed*: the features or predictions say nothing at all (`evaluate.collapse`).
     - *separable*: on some set the true sites are told better than exchanged ones, or worse (p at most `LEVEL` over the
       number of sets, twice that number because both sides are tested). Against an earlier stage this becomes *reduced*
-      when the strongest probe lost accuracy and the 95 % interval of the loss is above zero, *unchanged* otherwise.
+      when the strongest probe lost accuracy and the 95% interval of the loss is above zero, *unchanged* otherwise.
     - *not separable beyond age*: nothing was told, and the upper end of the strongest probe's interval is at most
       `MOST_LEFT` above the null.
     - *undecided*: there are too few scans for either.
@@ -52,7 +52,7 @@ def main_set(tried: dict[str, dict[str, Any]]) -> str:
 
 
 def left_over(found: dict[str, Any]) -> float:
-    """How far above the null the strongest probe may still be, by its 95 % interval."""
+    """How far above the null the strongest probe may still be, by its 95% interval."""
     return float(found["strongest"]["high"] - found["null"]["mean"])
 
 
@@ -79,5 +79,6 @@ def _separable(told: list[str], main: str, tried: dict[str, dict[str, Any]], fig
 
 def _figures(name: str, found: dict[str, Any]) -> str:
     best, floor = found["strongest"], found["floor"]["label_with_error"]
-    interval = f"{best['value']:.0%} [{best['low']:.0%}, {best['high']:.0%}]"
-    return f"on {name} scans the strongest probe is right on {interval}, age alone {floor['value']:.0%}, chance {found['chance']:.0%}"
+    interval = f"{100 * best['value']:.0f}% [{100 * best['low']:.0f}, {100 * best['high']:.0f}]"
+    beside = f"age alone {100 * floor['value']:.0f}%, chance {100 * found['chance']:.0f}%"
+    return f"on {name} scans the strongest probe is right on {interval}; {beside}"

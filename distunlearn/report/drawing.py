@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito's, without the yellow, which white paper swallows."""
+STAGE_COLOURS = ("#8c8c8c", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#009E73", "#0072B2")
+"""Stages begin with those that few sites have, so that a colour does not mean both."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 UNNAMED = "_"
 """The label of what a legend leaves out."""
@@ -17,8 +19,13 @@ SIZE = (4.0, 3.2)
 
 
 def colour(names: Sequence[str], name: str) -> str:
-    """The colour of a site or stage, the same in every figure of a report."""
+    """The colour of a site, the same in every figure of a report."""
     return COLOURS[names.index(name) % len(COLOURS)]
+
+
+def stage_colour(names: Sequence[str], name: str) -> str:
+    """The colour of a stage, or of a row of the results, the same in every figure of a report."""
+    return STAGE_COLOURS[names.index(name) % len(STAGE_COLOURS)]
 
 
 def marker(names: Sequence[str], name: str) -> str:
@@ -40,12 +47,14 @@ def blank(x_label: str, y_label: str, *, size: tuple[float, float] = SIZE) -> tu
 
 def legend(axes: Axes) -> None:
     """A legend above the axes, where it hides nothing; none where nothing is named."""
-    entries = len(axes.get_legend_handles_labels()[0])
+    labels = axes.get_legend_handles_labels()[1]
+    entries = len(labels)
     if entries:
+        columns = 3 if max(map(len, labels)) < 13 else 2
         place: dict[str, Any] = {
             "loc": "lower center",
             "bbox_to_anchor": (0.5, 1.0),
-            "ncols": min(entries, 3),
+            "ncols": min(entries, columns),
             "borderaxespad": 0.3,
         }
         axes.legend(fontsize=8.5 if entries < 10 else 6.5, frameon=False, handlelength=1.4, columnspacing=1.2, **place)
@@ -55,3 +64,15 @@ def note(axes: Axes, text: str) -> None:
     """Words in the middle of axes that have nothing to show."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=9, color=PALE, wrap=True)
     axes.set_axis_off()
+
+
+def wide(places: int) -> tuple[float, float]:
+    """The size for bars at so many places, at most the width of the page."""
+    return (min(max(SIZE[0], 0.55 * places + 1), 11.0), SIZE[1])
+
+
+def name_ticks(axes: Axes, names: Sequence[str]) -> None:
+    """Name the places on the x axis, aslant where there are many."""
+    axes.set_xticks(range(len(names)), names, fontsize=8.5)
+    if len(names) > 4:
+        axes.tick_params(axis="x", labelrotation=35)

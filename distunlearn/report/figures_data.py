@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
-from distunlearn.report.drawing import PALE, blank, colour, legend
+from distunlearn.report.drawing import PALE, blank, colour, legend, stage_colour
 from distunlearn.report.record import RunRecord
 
 LOSSES = {"task": "Task loss, eq. (1)", "domain": "Domain loss, eq. (2)", "confusion": "Confusion loss, eq. (3)"}
@@ -40,7 +40,7 @@ def losses(run: RunRecord) -> dict[str, Figure]:
             rows = run.metrics.dropna(subset=[key])
             for stage in run.stages:
                 part = rows[rows["stage"] == stage.name]
-                shade = colour([stage.name for stage in run.stages], stage.name)
+                shade = stage_colour([stage.name for stage in run.stages], stage.name)
                 axes.plot(part["step"], part[key], color=shade, linewidth=1.3, label=stage.name)
             if name != "task":
                 sites = len(run.last.stage.sites)

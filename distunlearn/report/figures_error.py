@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from distunlearn.evaluate.stage import PERSON
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
-from distunlearn.report.drawing import INK, PALE, UNNAMED, blank, colour, legend, marker
+from distunlearn.report.drawing import INK, PALE, UNNAMED, blank, colour, legend, marker, name_ticks, stage_colour, wide
 from distunlearn.report.record import RunRecord, StageRecord
 from distunlearn.report.results import Row
 
@@ -19,8 +19,8 @@ Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def errors_by_site(rows: Sequence[Row], sites: Sequence[str]) -> Figure:
-    """Mean absolute error of every row at every site with 95 % intervals; a bar marks the error of the median."""
-    figure, axes = blank("", "mean absolute error (years)", size=(max(4.4, 1.1 * len(sites) + 1.5), 3.3))
+    """Mean absolute error of every row at every site with 95% intervals; a bar marks the error of the median."""
+    figure, axes = blank("", "mean absolute error (years)", size=wide(len(sites)))
     names = [row.name for row in rows]
     width = 0.8 / max(len(rows), 1)
     for place, site in enumerate(sites):
@@ -34,7 +34,7 @@ def errors_by_site(rows: Sequence[Row], sites: Sequence[str]) -> Figure:
                 x,
                 cell["mae"],
                 0.9 * width,
-                color=colour(names, row.name),
+                color=stage_colour(names, row.name),
                 alpha=0.85,
                 label=row.name if place == 0 else UNNAMED,
             )
@@ -49,7 +49,7 @@ def errors_by_site(rows: Sequence[Row], sites: Sequence[str]) -> Figure:
                 linestyle="--",
                 label=label,
             )
-    axes.set_xticks(range(len(sites)), sites, fontsize=8.5)
+    name_ticks(axes, sites)
     legend(axes)
     return figure
 

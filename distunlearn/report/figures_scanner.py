@@ -14,7 +14,20 @@ from threadpoolctl import threadpool_limits
 from distunlearn.evaluate.sets import held_out_splits
 from distunlearn.evaluate.stage import PERSON
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
-from distunlearn.report.drawing import INK, PALE, UNNAMED, blank, colour, legend, marker, note
+from distunlearn.report.drawing import (
+    INK,
+    PALE,
+    SIZE,
+    UNNAMED,
+    blank,
+    colour,
+    legend,
+    marker,
+    name_ticks,
+    note,
+    stage_colour,
+    wide,
+)
 from distunlearn.report.record import RunRecord, StageRecord
 from distunlearn.report.results import Row
 
@@ -24,7 +37,7 @@ FEWEST_DOTS = 20
 
 def tsne(run: RunRecord, stage: StageRecord) -> Figure:
     """The paper's Fig. 3: held-out features in two dimensions, by site; always the same for the same features."""
-    figure, axes = blank("", "", size=(4.0, 3.6))
+    figure, axes = blank("", "", size=(4.0, 3.8))
     table = stage.stage.table
     rows = np.flatnonzero(table["split"].isin(held_out_splits(stage.stage)) & table["site"].isin(stage.stage.sites))
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_DOTS])
@@ -62,7 +75,7 @@ def scanner_accuracy(rows: Sequence[Row]) -> Figure:
     """The strongest probe of each row on each set with its interval; bars mark what age alone reaches, dots chance."""
     probed = [row for row in rows if row.probe]
     sets = [name for name in ("natural", "matched", "travelling") if any(name in row.tried for row in probed)]
-    figure, axes = blank("", "balanced accuracy of the strongest probe", size=(max(4.4, 1.3 * len(sets) + 1.5), 3.3))
+    figure, axes = blank("", "balanced accuracy of the strongest probe", size=SIZE)
     if not sets:
         note(axes, "no probe was tried")
         return figure
@@ -82,7 +95,7 @@ def scanner_accuracy(rows: Sequence[Row]) -> Figure:
                 best["value"],
                 yerr=spread,
                 fmt="o",
-                color=colour(names, row.name),
+                color=stage_colour(names, row.name),
                 markersize=6,
                 capsize=3,
                 label=label,
@@ -97,7 +110,7 @@ def scanner_accuracy(rows: Sequence[Row]) -> Figure:
                 label=floor,
             )
     axes.axhline(probed[0].chance, color=PALE, linewidth=1, linestyle=":", label="chance")
-    axes.set_xticks(range(len(sets)), sets, fontsize=8.5)
+    name_ticks(axes, sets)
     axes.set_ylim(0, 1.03)
     legend(axes)
     return figure
@@ -105,21 +118,19 @@ def scanner_accuracy(rows: Sequence[Row]) -> Figure:
 
 def travelling(rows: Sequence[Row]) -> Figure:
     """How much two scanners disagree on the same person's age, with intervals from resampling people."""
-    figure, axes = blank("", "disagreement on one person (years)")
-    seen = [row for row in rows if row.probe and row.probe["travellers"]]
+    seen = [row for row in rows if row.travellers]
     names = [row.name for row in rows]
     pairs = list(dict.fromkeys(pair for row in seen for pair in row.travellers["pairs"]))
+    figure, axes = blank("", "disagreement on one person (years)", size=wide(len(pairs)))
+    width = 0.8 / len(seen)
     for index, row in enumerate(seen):
-        for place, pair in enumerate(pairs):
-            found = row.travellers["pairs"].get(pair)
-            if found:
-                value = found["disagreement"]
-                x = place + (index - (len(seen) - 1) / 2) * 0.8 / len(seen)
-                spread = [[value["value"] - value["low"]], [value["high"] - value["value"]]]
-                label = row.name if place == 0 else UNNAMED
-                axes.bar(x, value["value"], 0.72 / len(seen), color=colour(names, row.name), alpha=0.85, label=label)
-                axes.errorbar(x, value["value"], yerr=spread, color=INK, linewidth=1, capsize=2)
-    axes.set_xticks(range(len(pairs)), [pair.replace("–", "\n– ") for pair in pairs], fontsize=8)
+        found = [row.travellers["pairs"][pair]["disagreement"] for pair in pairs]
+        places = np.arange(len(pairs)) + (index - (len(seen) - 1) / 2) * width
+        values = np.array([each["value"] for each in found])
+        spread = np.abs(np.array([[each["low"] for each in found], [each["high"] for each in found]]) - values)
+        axes.bar(places, values, 0.9 * width, color=stage_colour(names, row.name), alpha=0.85, label=row.name)
+        axes.errorbar(places, values, yerr=spread, fmt="none", color=INK, linewidth=1, capsize=2)
+    name_ticks(axes, [pair.replace("–", "\n– ") for pair in pairs])
     legend(axes)
     return figure
 
@@ -133,7 +144,7 @@ def tradeoff(rows: Sequence[Row]) -> Figure:
             excess = row.tried[row.main]["excess"]
             spread = [[100 * max(excess["value"] - excess["low"], 0)], [100 * max(excess["high"] - excess["value"], 0)]]
             style: dict[str, Any] = {
-                "color": colour(names, row.name),
+                "color": stage_colour(names, row.name),
                 "fmt": marker(names, row.name),
                 "label": row.name,
             }

@@ -38,7 +38,8 @@ def comparison_figures(rows: Sequence[Row], sites: Sequence[str]) -> dict[str, F
     drawn = {"error_by_site": figures_error.errors_by_site(rows, sites)}
     if any(row.tried for row in rows):
         drawn["scanner_accuracy"] = figures_scanner.scanner_accuracy(rows)
-        drawn["tradeoff"] = figures_scanner.tradeoff(rows)
     if any(row.travellers for row in rows):
         drawn["travelling"] = figures_scanner.travelling(rows)
+    if len([row for row in rows if row.tried]) > 2:
+        drawn["tradeoff"] = figures_scanner.tradeoff(rows)
     return drawn

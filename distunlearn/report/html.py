@@ -8,6 +8,8 @@ from html import escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from distunlearn.report.drawing import SIZE
+
 
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph of plain text."""
@@ -44,12 +46,18 @@ def figure(drawn: Figure, title: str, caption: str) -> str:
         drawn.savefig(stream, format="svg", dpi=160, metadata={"Date": None, "Creator": "distunlearn"})
     source = b64encode(stream.getvalue().encode()).decode()
     image = f'<img alt="{escape(title)}. {escape(caption)}" src="data:image/svg+xml;base64,{source}">'
-    return f"<figure><h3>{escape(title)}</h3>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+    kind = ' class="span"' if drawn.get_figwidth() > 1.5 * SIZE[0] else ""
+    return f"<figure{kind}><h3>{escape(title)}</h3>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def grid(parts: Iterable[str]) -> str:
     """Figures side by side where there is room."""
     return f'<div class="grid">{"".join(parts)}</div>'
+
+
+def beside(part: str, rest: str) -> str:
+    """A figure with what belongs to it at its side, or below it where there is no room."""
+    return f'<div class="grid">{part}<div class="rest">{rest}</div></div>'
 
 
 def section(title: str, *parts: str) -> str:

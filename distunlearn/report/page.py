@@ -18,6 +18,9 @@ from distunlearn.report.results import result_rows
 from distunlearn.report.words import SIMULATED, title_of
 from distunlearn.run_folder import REPORT
 
+KINDS = ("error_by_age", "calibration", "age_bias")
+LOSSES = ("loss/task", "loss/domain", "loss/confusion")
+
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the page of a run, or one that compares several.
@@ -46,15 +49,10 @@ def _page(runs: Sequence[RunRecord]) -> str:
     beside = comparison_figures(rows, sites)
     body = [
         sections.verdicts(rows),
-        html.section(
-            "Results", sections.results(rows, sites), html.grid(_show(beside, "error_by_site", "scanner_accuracy"))
-        ),
-        html.section(
-            "The scanner",
-            html.grid(_show(beside, "travelling", *(["tradeoff"] if len(rows) > 2 else []))),
-            probe_tables(rows),
-        ),
-        *(_run(run, named=len(runs) > 1) for run in runs),
+        html.section("Results", sections.results(rows, sites), html.grid(_show(beside, *beside))),
+        html.section("How well the scanner is told", probe_tables(rows)),
+        *([html.section("What differs", sections.differences(runs))] if len(runs) > 1 else []),
+        *([html.folded(f"Run {run.name}", _run(run)) for run in runs] if len(runs) > 1 else [_run(runs[0])]),
         html.section("What must not be concluded", sections.limits(runs)),
     ]
     resource = files("distunlearn.report")
@@ -76,29 +74,19 @@ def _lead(runs: Sequence[RunRecord]) -> str:
     return f"{scans} scans of {len(sites)} sites ({', '.join(sites)}); stages: {' → '.join(stage.name for stage in runs[0].stages)}"
 
 
-def _run(run: RunRecord, *, named: bool) -> str:
+def _run(run: RunRecord) -> str:
     drawn = run_figures(run)
     stages = [stage.name for stage in run.stages]
-    where = f" ({run.name})" if named else ""
+    errors = [html.grid(_show(drawn, *(f"{kind}/{stage}" for kind in KINDS))) for stage in stages]
     return "".join((
+        html.section("Features", html.grid(_show(drawn, *(f"tsne/{stage}" for stage in stages)))),
+        html.section("Error", *errors),
+        html.section("Data", html.beside("".join(_show(drawn, "ages")), sections.data(run))),
         html.section(
-            f"Features before and after{where}", html.grid(_show(drawn, *(f"tsne/{stage}" for stage in stages)))
+            "Training",
+            html.grid(_show(drawn, *LOSSES)),
+            html.beside("".join(_show(drawn, "validation")), sections.how(run)),
         ),
-        html.section(
-            f"Error{where}",
-            html.grid(
-                _show(
-                    drawn,
-                    *(f"{kind}/{stage}" for kind in ("error_by_age", "calibration", "age_bias") for stage in stages),
-                )
-            ),
-        ),
-        html.section(
-            f"Training{where}",
-            html.grid(_show(drawn, "loss/task", "loss/domain", "loss/confusion", "validation")),
-            sections.how(run),
-        ),
-        html.section(f"Data{where}", html.grid(_show(drawn, "ages")), sections.data(run)),
     ))
 
 

@@ -17,10 +17,10 @@ BELOW: dict[str, Callable[[Found], str]] = {
     "strongest beyond that": lambda found: percent(found["excess"]),
     "stage before": lambda found: percent(found["before"]) if "before" in found else "–",
     "sites exchanged: told": lambda found: (
-        f"{100 * found['null']['mean']:.0f} (95 %: below {100 * found['null']['high']:.0f})"
+        f"{100 * found['null']['mean']:.0f} (95%: below {100 * found['null']['high']:.0f})"
     ),
     "true sites: told": lambda found: f"{100 * found['null']['observed']:.0f} (p = {found['null']['p']:.3f})",
-    "scans": lambda found: ", ".join(f"{site} {count}" for site, count in found["scans"].items()),
+    "scans": lambda found: f"{sum(found['scans'].values())} ({' + '.join(map(str, found['scans'].values()))})",
 }
 """The lines below the probes."""
 
@@ -53,7 +53,7 @@ def _caption(sets: Mapping[str, Found], how: Mapping[str, Any]) -> str:
     chosen = "without choice of settings (quick form)" if how["quick"] else "its settings chosen in inner folds"
     return (
         f"Balanced accuracy in percent; chance is one over the number of sites. Frozen features of {' and '.join(how['splits'])} scans; each scan is told by a probe that "
-        f"was fitted on other people, {chosen}. Intervals: 95 %, {how['resamples']} resamples of people, the maximum taken in each. Sites exchanged: the same ridge "
+        f"was fitted on other people, {chosen}. Intervals: 95%, {how['resamples']} resamples of people, the maximum taken in each. Sites exchanged: the same ridge "
         f"probes after exchanging sites among people of the same age, {how['permutations']} times. Seed {how['seed']}. "
         + " ".join(
             f"{name[:1].upper()}{name[1:]}: {found.get('too_few') or found['how']}." for name, found in sets.items()

@@ -40,9 +40,9 @@ def _tiles(row: Row) -> list[tuple[str, str]]:
     tiles = []
     if row.main:
         found = row.tried[row.main]
-        was = f", from {100 * found['before']['value']:.0f} % before" if "before" in found else ""
+        was = f", from {100 * found['before']['value']:.0f}% before" if "before" in found else ""
         tiles.append((
-            f"{100 * found['strongest']['value']:.0f} %",
+            f"{100 * found['strongest']['value']:.0f}%",
             f"scanner told, {row.main} scans{was}; {row.beside_accuracy.split(';')[0]}",
         ))
     if row.mean_error is not None:
@@ -79,7 +79,7 @@ def results(rows: Sequence[Row], sites: Sequence[str]) -> str:
     caption = (
         "Mean absolute error ± SD over people of the test split, in years; below it the error of answering everybody with the median of all training "
         f"targets. Sites with fewer than {FEWEST_PEOPLE} people are not shown. Scanner accuracy: balanced, in percent, of the strongest fresh probe on held-out scans, "
-        "with its 95 % interval; below it chance, what age with the model's own error reaches, and on which scans."
+        "with its 95% interval; below it chance, what age with the model's own error reaches, and on which scans."
     )
     return html.table(["stage", *sites, "scanner accuracy, %", "verdict"], body, caption)
 
@@ -114,9 +114,11 @@ def _count(rows: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return (
-        ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items()) if isinstance(value, dict) else str(value)
-    )
+    """A value of the configuration in words: what has a name begins with it."""
+    if isinstance(value, dict):
+        rest = ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items() if key != "name")
+        return ": ".join(part for part in (str(value.get("name", "")), rest) if part)
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
 
 
 def how(run: RunRecord) -> str:
@@ -137,6 +139,31 @@ def how(run: RunRecord) -> str:
         + html.folded("The whole configuration (config.yaml)", config)
         + html.folded("Versions and machine (environment.json)", environment)
     )
+
+
+def differences(runs: Sequence[RunRecord]) -> str:
+    """What is not the same in the runs' configurations."""
+    flat = [_flat(run.config) for run in runs]
+    keys = [
+        key for key in dict.fromkeys(key for each in flat for key in each) if len({each.get(key) for each in flat}) > 1
+    ]
+    if not keys:
+        return html.paragraph("The configurations are the same.")
+    return html.table(
+        ["setting", *(run.name for run in runs)],
+        [[escape(key), *(escape(each.get(key, "–")) for each in flat)] for key in keys],
+    )
+
+
+def _flat(values: Any, key: str = "") -> dict[str, str]:
+    """Nested values as dotted keys; stages by their names."""
+    if isinstance(values, list) and all(isinstance(each, dict) and "name" in each for each in values) and values:
+        values = {each["name"]: each for each in values}
+    if not isinstance(values, dict):
+        return {key: str(values)}
+    return {
+        name: text for part, inner in values.items() for name, text in _flat(inner, f"{key}.{part}".strip(".")).items()
+    }
 
 
 def limits(runs: Sequence[RunRecord]) -> str:

@@ -33,7 +33,13 @@ def print_table(runs: Sequence[Path]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         errors = [_error(row, site) for site in sites] if shown == sites else _over_sites(row)
-        table.add_row(row.name, *errors, row.accuracy.replace(" ", "\n", 1), f"{100 * row.chance:.0f}", row.floor)
+        table.add_row(
+            row.name.replace(": ", "\n"),
+            *errors,
+            row.accuracy.replace(" ", "\n", 1),
+            f"{100 * row.chance:.0f}",
+            row.floor,
+        )
     console = Console()
     console.print(table)
     if any(row.unseen(site) for row in rows for site in sites):

@@ -36,11 +36,11 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
     "error_by_site": (
         "Error at each site",
-        "Test scans; lines are 95 % intervals from resampling people. Dashed: the error of answering everybody with the median of all training targets.",
+        "Test scans; lines are 95% intervals from resampling people. Dashed: the error of answering everybody with the median of all training targets.",
     ),
     "scanner_accuracy": (
         "Can the scanner be told?",
-        "Balanced accuracy of the strongest of several fresh probes, 95 % interval from resampling people. Bars: the same probes on age with the model's own error. Matched and travelling scans are those on which age cannot help.",
+        "Balanced accuracy of the strongest of several fresh probes, 95% interval from resampling people. Bars: the same probes on age with the model's own error. Matched and travelling scans are those on which age cannot help.",
     ),
     "tradeoff": (
         "Error against scanner",
@@ -56,7 +56,7 @@ TITLES: dict[str, tuple[str, str]] = {
 LIMITS = (
     "The features are harmonised, not the images: use them for this task; for anything else, train for that.",
     "That these probes cannot tell the scanner does not prove that none could: read the upper end of the interval.",
-    "Weights and gradients can reveal who took part in training (membership inference succeeded for 60 to 80 % of people in brain-age models: Gupta et al., MIDL 2021). This model is not anonymous.",
+    "Weights and gradients can reveal who took part in training (membership inference succeeded for 60 to 80% of people in brain-age models: Gupta et al., MIDL 2021). This model is not anonymous.",
     "Sites are compared by their label only; other differences between their people (health, sex, education) count as scanner here.",
 )
 SIMULATED = "The scans of this run were simulated. Nothing here says anything about real scanners or real brains."

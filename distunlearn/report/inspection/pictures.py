@@ -20,7 +20,7 @@ def distributions(found: Inspection) -> Figure:
     names = [site.site for site in found.sites]
     if len(found.sites) > FEW_SITES:
         return _one_line_a_site(found)
-    figure, axes = blank(found.label, f"share of the site's scans a unit of {found.label}", size=(5.6, 3.4))
+    figure, axes = blank(found.label, f"share of the site's scans a unit of {found.label}", size=(4.6, 3.3))
     for site in found.sites:
         if len(site.values):
             shade = colour(names, site.site)
@@ -32,7 +32,7 @@ def distributions(found: Inspection) -> Figure:
 
 
 def _one_line_a_site(found: Inspection) -> Figure:
-    figure, axes = blank(found.label, "", size=(5.6, 0.6 + 0.2 * len(found.sites)))
+    figure, axes = blank(found.label, "", size=(4.6, 0.6 + 0.2 * len(found.sites)))
     ordered = sorted((site for site in found.sites if len(site.values)), key=lambda site: float(np.median(site.values)))
     for place, site in enumerate(ordered):
         low, first, middle, third, high = np.percentile(site.values, (0, 25, 50, 75, 100))

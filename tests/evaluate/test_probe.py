@@ -1,0 +1,78 @@
+"""Probing whole stages of fabricated runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated_run import SCANS, Study, write_run
+
+from distunlearn.errors import UserError
+from distunlearn.evaluate.probe import probe, probe_run
+
+
+def test_the_scanner_is_told_before_and_not_after(fabricated_run: Path) -> None:
+    """On planted truths the verdicts are right, and the file holds what was returned."""
+    before = probe(fabricated_run / "standard", quick=True)
+    after = probe(fabricated_run / "unlearning", before=fabricated_run / "standard", quick=True)
+    assert before["verdict"] == "separable"
+    assert after["verdict"] == "not separable beyond age"
+    assert after["sets"]["matched"]["change"]["high"] < -0.3
+    assert json.loads((fabricated_run / "unlearning" / "probe.json").read_text()) == after
+
+
+def test_a_partial_success_is_called_reduced(tmp_path: Path) -> None:
+    """A scanner effect cut down but still there is neither unchanged nor gone."""
+    run = write_run(tmp_path / "run", Study(shift={"standard": 4.0, "unlearning": 1.2}, travellers=0))
+    sentences = probe_run(run, quick=True)
+    assert list(sentences) == ["standard", "unlearning"]
+    assert sentences["unlearning"].startswith("Reduced")
+    assert "too few people" in json.loads((run / "standard" / "probe.json").read_text())["sets"]["travelling"]["too_few"]
+
+
+def test_a_collapsed_stage_is_no_success(tmp_path: Path) -> None:
+    """Constant features are at chance, and are called collapsed."""
+    run = write_run(tmp_path / "run", Study(collapsed=("unlearning",)))
+    assert probe(run / "unlearning", quick=True)["verdict"] == "collapsed"
+
+
+def test_a_diverged_stage_is_probed_without_a_crash(fabricated_run: Path, tmp_path: Path) -> None:
+    """Features that are no numbers are not given to probes."""
+    shutil.copytree(fabricated_run, tmp_path / "run")
+    path = tmp_path / "run" / "standard" / "features.npz"
+    stored = dict(np.load(path))
+    np.savez(path, key=stored["key"], features=np.full_like(stored["features"], np.nan))
+    found = probe(path.parent, quick=True)
+    assert found["verdict"] == "collapsed"
+    assert all("not finite" in each["too_few"] for each in found["sets"].values())
+    json.dumps(found, allow_nan=False)
+
+
+def test_too_few_scans_decide_nothing(tmp_path: Path) -> None:
+    """A study of a handful of held-out people is told so instead of being given a number."""
+    few = dict.fromkeys(SCANS["test"], 4)
+    run = write_run(tmp_path / "run", Study(scans={"train": SCANS["train"], "val": few, "test": few}, travellers=3))
+    found = probe(run / "unlearning", quick=True)
+    assert found["verdict"] == "undecided"
+    assert found["travellers"] is None
+    assert "biobank 8" in found["sets"]["natural"]["too_few"]
+
+
+def test_stages_of_other_scans_are_not_compared(fabricated_run: Path, tmp_path: Path) -> None:
+    """A difference is taken scan by scan, so the scans must be the same."""
+    other = write_run(tmp_path / "other", seed=5)
+    table = pd.read_csv(other / "standard" / "predictions.tsv", sep="\t", keep_default_na=False)
+    table["key"] = "x" + table["key"]
+    table.to_csv(other / "standard" / "predictions.tsv", sep="\t", index=False)
+    stored = dict(np.load(other / "standard" / "features.npz"))
+    np.savez(other / "standard" / "features.npz", key=table["key"].to_numpy(str), features=stored["features"])
+    with pytest.raises(UserError, match="other scans"):
+        probe(fabricated_run / "unlearning", before=other / "standard", quick=True)
+
+
+def test_a_stage_that_is_not_there_is_named(fabricated_run: Path) -> None:
+    """The error lists the stages that there are."""
+    with pytest.raises(UserError, match=r"no stage 'nothing'.*standard, unlearning"):
+        probe_run(fabricated_run, only="nothing", quick=True)

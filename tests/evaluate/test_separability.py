@@ -1,0 +1,51 @@
+"""The strongest probe and its interval."""
+
+import numpy as np
+import pytest
+
+from distunlearn.evaluate.separability import Told
+from distunlearn.evaluate.sets import ScanSet
+
+
+def scans_of(people: int) -> ScanSet:
+    """Two sites, one scan a person."""
+    site = np.arange(people) % 2
+    each = np.arange(people)
+    return ScanSet("natural", "", each, site, each, each.astype(float), each, each, ("a", "b"))
+
+
+def told(rates: dict[str, float], *, seed: int = 0, people: int = 200) -> Told:
+    """Probes that are right at these rates."""
+    rng = np.random.default_rng(seed)
+    return Told(scans_of(people), {name: rng.random(people) < rate for name, rate in rates.items()}, 400, seed=0)
+
+
+def test_the_strongest_is_chosen_anew_in_each_resample() -> None:
+    """With two equal probes the interval of the strongest lies above that of either alone."""
+    both = told({"one": 0.5, "two": 0.5})
+    assert both.strongest.value == max(each.value for each in both.accuracy.values())
+    assert (both.strongest_resampled >= both.resampled["one"]).all()
+    assert both.strongest_resampled.mean() > max(resampled.mean() for resampled in both.resampled.values())
+
+
+def test_a_difference_is_taken_scan_by_scan() -> None:
+    """Against itself a probe differs by nothing at all, though its own interval is wide."""
+    same = told({"one": 0.7})
+    difference = same.above(told({"one": 0.7}))
+    assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+    assert same.strongest.high - same.strongest.low > 0.05
+
+
+def test_a_clear_difference_is_clear() -> None:
+    """Nine right of ten against five of ten: the interval of the difference is above zero and holds 0.4."""
+    difference = told({"one": 0.9}).above(told({"one": 0.5}, seed=1))
+    assert 0 < difference.low < 0.4 < difference.high
+
+
+def test_people_scanned_at_every_site_are_resampled_whole() -> None:
+    """A traveller told once of two scans has accuracy one half in every resample."""
+    site = np.tile([0, 1], 20)
+    person = np.repeat(np.arange(20), 2)
+    scans = ScanSet("travelling", "", np.arange(40), site, person, site.astype(float), np.arange(40), person, ("a", "b"))
+    travelling = Told(scans, {"one": site == 0}, 50, seed=0)
+    assert travelling.resampled["one"] == pytest.approx(np.full(50, 0.5))

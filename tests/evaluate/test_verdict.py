@@ -1,0 +1,72 @@
+"""The rules of the one-line verdict."""
+
+from typing import Any
+
+import pytest
+
+from distunlearn.evaluate.verdict import left_over, main_set, verdict
+
+SOUND: dict[str, Any] = {"reasons": []}
+
+
+def found(*, strongest: float = 0.35, p: float = 0.5, p_below: float = 0.5, change: float | None = None, scans: int = 40) -> dict[str, Any]:
+    """What was found on one set: intervals are five points to either side."""
+    result: dict[str, Any] = {
+        "scans": {"a": scans, "b": scans, "c": scans},
+        "chance": 1 / 3,
+        "strongest": {"value": strongest, "low": strongest - 0.05, "high": strongest + 0.05},
+        "floor": {"label_with_error": {"value": 0.36}},
+        "null": {"mean": 0.35, "p": p, "p_below": p_below},
+    }
+    if change is not None:
+        result["before"] = {"stage": "standard", "value": strongest - change}
+        result["change"] = {"value": change, "low": change - 0.05, "high": change + 0.05}
+    return result
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        ({"matched": found()}, "not separable beyond age"),
+        ({"matched": found(strongest=0.9, p=0.001)}, "separable"),
+        ({"matched": found(strongest=0.6, p=0.001, change=-0.3)}, "reduced"),
+        ({"matched": found(strongest=0.9, p=0.001, change=-0.02)}, "unchanged"),
+        ({"matched": found(strongest=0.9, p=0.001, change=0.3)}, "unchanged"),
+        ({"matched": found(change=-0.5)}, "not separable beyond age"),
+        ({"matched": found(strongest=0.45)}, "undecided"),
+        ({"matched": found(), "natural": found(strongest=0.7, p=0.001)}, "separable"),
+        ({"matched": found(p_below=0.001)}, "separable"),
+        ({"matched": {"too_few": "too few people"}}, "undecided"),
+    ],
+)
+def test_each_rule_leads_to_its_verdict(sets: dict[str, dict[str, Any]], expected: str) -> None:
+    """Told on any set is separable; a loss makes it reduced; not told needs a narrow interval; nothing tried decides nothing."""
+    name, sentence = verdict(sets, SOUND)
+    assert name == expected
+    assert sentence.lower().startswith(expected.split()[0])
+
+
+def test_a_collapse_comes_before_everything() -> None:
+    """A collapsed encoder at chance is not called a success."""
+    name, sentence = verdict({"matched": found()}, {"reasons": ["the features are the same for everybody"]})
+    assert name == "collapsed"
+    assert "the same for everybody" in sentence
+
+
+def test_more_sets_ask_for_a_smaller_p_value() -> None:
+    """p = 0.02 decides on one set and not among three, so that the level holds for all together."""
+    assert verdict({"matched": found(p=0.02)}, SOUND)[0] == "separable"
+    three = {"matched": found(p=0.02), "natural": found(), "travelling": found()}
+    assert verdict(three, SOUND)[0] == "not separable beyond age"
+
+
+def test_below_chance_is_called_what_it_is() -> None:
+    """The sentence says that being told worse than by chance is information too."""
+    assert "worse than by chance on matched" in verdict({"matched": found(p_below=0.001)}, SOUND)[1]
+
+
+def test_the_figures_come_from_scans_on_which_age_cannot_help() -> None:
+    """The larger of the matched and the travelling set stands for all; the natural one only when it is alone."""
+    assert main_set({"natural": found(scans=900), "matched": found(scans=40), "travelling": found(scans=50)}) == "travelling"
+    assert main_set({"natural": found()}) == "natural"
+    assert left_over(found(strongest=0.4)) == pytest.approx(0.1)
