@@ -21,6 +21,7 @@ from distunlearn.streaming.manifest import Study, read_study
 from distunlearn.streaming.plan import Plan
 from distunlearn.streaming.select import Chosen, select
 from distunlearn.tasks import TASKS
+from distunlearn.tracking import check_metric_names
 
 ROLES: tuple[Role, ...] = ("main", "unlearn")
 EVALUATION_BATCH = 32
@@ -80,6 +81,8 @@ def build(config: RunConfig, runtime: Runtime) -> Job:
         UserError: shards, sites, labels or settings that do not fit together; or ranks that see different ones.
     """
     study = read_study(config.shards, config.sites)
+    if config.tracking.enabled:
+        check_metric_names(study.sites)
     targets = config.task.targets
     main = select(study, config.data.main, split="train", needs=targets)
     unlearn = main if config.data.unlearn is None else select(study, config.data.unlearn, split="train", within=main)

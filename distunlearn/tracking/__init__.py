@@ -2,7 +2,7 @@
 
 Training only writes files (`metrics.jsonl`, figures, tables). Rank 0 starts one child process, the mirror, that follows
 those files and tells MLflow. A server that is dead, hung, slow or full meets the mirror, never the trainer: no thread
-shares the trainer's interpreter lock, nothing waits in a queue that could fill, and when training ends the mirror has
+shares the trainer's interpreter lock, nothing waits in a queue that could fill, and when training ends a server has
 five seconds. Whatever MLflow then lacks is in the files, and `distunlearn sync RUN` adds it, once.
 
     tracker   what the trainer holds: start, note a figure or a file, stop

@@ -1,4 +1,4 @@
-"""The child process that mirrors a training: it follows the files until the trainer has gone, then has five seconds."""
+"""The child process that mirrors a training: it follows the files until the trainer has gone, then has seconds left."""
 
 import contextlib
 import os
@@ -13,8 +13,6 @@ from distunlearn.tracking.mirror import Mirror, describe
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_WITHOUT_SERVER = 60.0
 """Longest pause before the next try; the pauses double up to it."""
-SECONDS_TO_LIVE = 5.0
-"""After the trainer has gone, however it went."""
 
 
 def follow(run: Path, trainer_gone: threading.Event) -> None:
@@ -47,14 +45,16 @@ def main() -> None:
     with contextlib.suppress(OSError):
         os.nice(5)
     gone = threading.Event()
-    threading.Thread(target=_await_end, args=(gone,), daemon=True).start()
-    follow(Path(sys.argv[1]), gone)
+    run, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    threading.Thread(target=_await_end, args=(gone, seconds), daemon=True).start()
+    follow(run, gone)
 
 
-def _await_end(gone: threading.Event) -> None:
+def _await_end(gone: threading.Event, seconds: float) -> None:
+    """Give the mirror so many seconds after the trainer has gone, however it went."""
     sys.stdin.buffer.read()
     gone.set()
-    time.sleep(SECONDS_TO_LIVE)
+    time.sleep(seconds)
     os._exit(1)  # a thread that waits for a hung server cannot be interrupted otherwise
 
 

@@ -14,13 +14,15 @@ from distunlearn.errors import UserError
 from distunlearn.run_folder import write_json
 from distunlearn.tracking.mirror import experiment_of
 from distunlearn.tracking.record import ARTIFACTS, FOLDER, LOG, REQUEST, Request, previous_id
-from distunlearn.tracking.store import tracking_uri, where_to_look, without_credentials
+from distunlearn.tracking.store import SQLITE, tracking_uri, where_to_look, without_credentials
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SECONDS_TO_CLOSE = 4.5
-"""Of the five that an exit may take."""
+SECONDS_FOR_A_SERVER = 4.5
+"""Of the five that an exit may take, whatever the server does."""
+SECONDS_FOR_A_FILE = 20.0
+"""A database beside the run cannot hang; a training that lasted seconds may be over before its tables are made."""
 
 
 class Tracker:
@@ -118,7 +120,7 @@ class Tracker:
             file.write(json.dumps(line) + "\n")
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Give the mirror five seconds to tell the rest, whatever the server does."""
+        """Give the mirror seconds to tell the rest: five in all when there is a server, whatever it does."""
         if self._mirror is None:
             return
         mirror, self._mirror = self._mirror, None
@@ -127,7 +129,7 @@ class Tracker:
         assert mirror.stdin is not None
         mirror.stdin.close()
         try:
-            self.complete &= mirror.wait(SECONDS_TO_CLOSE) == 0
+            self.complete &= mirror.wait(_seconds(self.run)) == 0
         except subprocess.TimeoutExpired:
             mirror.kill()
             mirror.wait()
@@ -154,6 +156,10 @@ class Tracker:
         return path
 
 
+def _seconds(run: Path) -> float:
+    return SECONDS_FOR_A_FILE if tracking_uri(run).startswith(SQLITE) else SECONDS_FOR_A_SERVER
+
+
 def _start(run: Path) -> subprocess.Popen[bytes]:
     """Start the mirror in a session of its own, so that signals to the trainer's group leave it time to finish."""
     package = str(Path(distunlearn.__file__).parents[1])
@@ -165,7 +171,7 @@ def _start(run: Path) -> subprocess.Popen[bytes]:
     }
     with (run / LOG).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "distunlearn.tracking", str(run.resolve())],
+            [sys.executable, "-m", "distunlearn.tracking", str(run.resolve()), str(_seconds(run))],
             stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True,
         )  # fmt: skip
 

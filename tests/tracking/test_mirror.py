@@ -162,6 +162,16 @@ def test_a_changed_parameter_does_not_stop_a_resumed_run(run: Path, told: Told) 
     assert told() == expected(31)
 
 
+def test_the_environment_may_name_the_run(run: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLFLOW_RUN_ID makes the figures part of a run of MLflow that is there already."""
+    store = Store(f"{SQLITE}{run.parent / 'mlflow.db'}")
+    mine = store.create_run(store.experiment("mine"), "mine", {})
+    monkeypatch.setenv("MLFLOW_RUN_ID", mine)
+    sync(run)
+    assert json.loads((run / "mlflow.json").read_text())["run_id"] == mine
+    assert told() == expected(30)
+
+
 def test_no_host_is_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the database beside the run nothing is looked up in the network, not even MLflow's telemetry."""
     asked: list[object] = []

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -98,8 +99,9 @@ def test_signals_to_the_group_leave_the_mirror_time(run: Path, told: Told) -> No
     assert status_of(run) == "KILLED"
 
 
-def test_a_frozen_mirror_is_left_behind(run: Path) -> None:
+def test_a_frozen_mirror_is_left_behind(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mirror that is stopped in its tracks is killed in time."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     tracker = opened(run)
     assert tracker._mirror is not None
     os.kill(tracker._mirror.pid, signal.SIGSTOP)
@@ -173,3 +175,17 @@ def test_what_is_found_out_after_training_is_added(run: Path, told: Told) -> Non
     assert tracker.complete
     assert told() == expected(30)
     assert [path.name for path in (run.parent / "mlartifacts").rglob("*.html")] == ["report.html"]
+
+
+@pytest.mark.slow
+def test_a_locked_database_loses_nothing(run: Path, told: Told) -> None:
+    """A database that another process holds all the time: closing ends, and `sync` tells everything when it is free."""
+    with sqlite3.connect(run.parent / "mlflow.db", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        tracker = opened(run)
+        tracker.close("FINISHED")
+        assert not tracker.complete
+        other.execute("ROLLBACK")
+    other.close()
+    sync(run)
+    assert told() == expected(30)
