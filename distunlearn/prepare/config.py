@@ -73,7 +73,7 @@ class PrepareConfig(Strict):
     features: tuple[str, ...] = ()
     """Columns of a table that has one row of numbers a scan and no images; `*_thickness` and the like are understood."""
     runs: Literal["all", "first"] = "all"
-    """Whether every run of a session is taken, or the first only."""
+    """Whether every run of a BIDS session is taken, or the first only."""
     participants: tuple[str, ...] = ()
     """Only these participants, if any are named."""
     orientation_from: Orientation = "agree"

@@ -84,6 +84,12 @@ class _People:
             session = find_column(table, "session", self.config.columns)
             if session and "{session}" in (self.config.images or ""):
                 self.templates[session] = "{session}"
+        parts = set(FIELD.findall(self.config.images or ""))
+        for template in self.templates.values():
+            if missing := set(FIELD.findall(template)) - parts:
+                raise UserError(
+                    f"match {template!r}: {{{sorted(missing)[0]}}} is no part of images {self.config.images!r}"
+                )
         named = self.config.columns | ({"site": self.config.site_column} if self.config.site_column else {})
         self.site_column = find_column(table, "site", named)
         for row in table.rows:
@@ -108,7 +114,8 @@ class _People:
     def scan(self, path: Path, fields: dict[str, str], row: Row | None) -> Scan:
         """The scan with what its name and its row say."""
         cells = row.cells if row else {}
-        site = fields.get("site") or (cells[self.site_column] if self.site_column and row else self.default_site)
+        of_row = cells[self.site_column] if self.site_column and row else self.default_site
+        site = self.config.site or fields.get("site") or of_row
         if is_missing(site):
             raise Refusal("no-site", "has no site; fill it in")
         scan = Scan(site, fields["subject"], fields.get("session", ""), path, self.place(row), {})

@@ -26,7 +26,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "site": ("site", "site_id", "siteid", "center", "centre", "scanner"),
     "split": ("split",),
     "traveller": ("traveller", "traveler", "travelling_subject", "traveling_subject"),
-    "age": ("age", "age_at_scan", "ageatscan", "age_years", "age_at_visit", "entry_age"),
+    "age": ("age", "age_at_scan", "ageatscan", "age_years", "age_at_visit", "entry_age", "age_bl"),
     "sex": ("sex", "gender", "m/f", "ptgender"),
 }
 """Headings under which a column is found when none is named; compared without case, spaces as underscores."""
