@@ -3,8 +3,7 @@
 # `--help` and a tiny training of two processes in it, as the user of the image.
 #   apt-get install buildah debootstrap        (Debian; as root)
 #   docker/prove_image.sh [FOLDER]
-# What this machine needs to reach its package index can be given in PIP_ENV_FILE, a file of NAME=VALUE lines, and in
-# MOUNTS, further options of `buildah build` such as --volume.
+# What this machine needs to reach its package index can be given in MOUNTS, further options of `buildah build`.
 set -euo pipefail
 
 folder=$(realpath -m "${1:-$(mktemp -d)}") root=$(cd "$(dirname "$0")/.." && pwd)
