@@ -3,7 +3,8 @@
 # the training and requeues it; its weights must equal those of a training that nothing disturbed, bit by bit.
 #   apt-get install slurm-wlm munge        (Debian; as root)
 #   launch/slurm/prove_two_nodes.sh [FOLDER]
-# Takes about five minutes on two cores. Nothing outside FOLDER is changed: the name of the nodes is known only inside.
+# Takes about ten minutes on two cores, four of which Slurm waits before it starts a requeued job again. Nothing outside
+# FOLDER is changed: the names of the nodes are known only inside.
 set -euo pipefail
 
 if [ -z "${INSIDE:-}" ]; then
@@ -47,7 +48,7 @@ MpiDefault=none
 ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-SchedulerParameters=requeue_delay=0
+SchedulerParameters=bf_interval=5
 MinJobAge=3600
 GresTypes=gpu
 PreemptType=preempt/partition_prio
