@@ -8,11 +8,18 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from distunlearn.errors import UserError
-from distunlearn.methods import MethodConfig, StandardConfig, phases_of
-from distunlearn.models import EncoderConfig, HeadConfig, VggConfig
+from distunlearn.methods import SITE, AnyMethod, ConfoundKind, MethodConfig, StandardConfig, phases_of
+from distunlearn.models import DomainHeadConfig, EncoderConfig, HeadConfig, VggConfig
 from distunlearn.streaming.select import Selection
 from distunlearn.strict import Strict
 from distunlearn.tasks import RegressionConfig, TaskConfig
+
+
+class ConfoundConfig(ConfoundKind):
+    """A label to unlearn beside the site, or instead of it: methods name it in their `confounds`."""
+
+    unlearn: Selection | None = None
+    """Its X_u; scans without the label are left out. That of the site if not given."""
 
 
 class DataConfig(Strict):
@@ -92,7 +99,9 @@ class RunConfig(Strict):
     task: TaskConfig = RegressionConfig()
     encoder: EncoderConfig = VggConfig()
     task_head: HeadConfig = HeadConfig()
-    domain_head: HeadConfig = HeadConfig(dropout=0.2)
+    domain_head: DomainHeadConfig = DomainHeadConfig()
+    confounds: dict[str, ConfoundConfig] = Field(default_factory=dict)
+    """What can be unlearned beside `site`, by a name of your own."""
     data: DataConfig = DataConfig()
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     engine: EngineConfig = EngineConfig()
@@ -105,6 +114,23 @@ class RunConfig(Strict):
         if len(set(names)) < len(names):
             raise ValueError(f"two stages have the same name: {names}")
         return stages
+
+    @model_validator(mode="after")
+    def _confounds_are_known(self) -> "RunConfig":
+        if SITE in self.confounds:
+            raise ValueError(f"a confound cannot be called {SITE!r}: that one is always there")
+        for stage in self.stages:
+            unknown = sorted(set(stage.method.confounds) - {SITE, *self.confounds})
+            if unknown or not stage.method.confounds:
+                raise ValueError(
+                    f"stage {stage.name!r}: method.confounds must name {', '.join([SITE, *self.confounds])}, not {', '.join(unknown) or 'nothing'}"
+                )
+        return self
+
+    @property
+    def methods(self) -> tuple[AnyMethod, ...]:
+        """Of all stages."""
+        return tuple(stage.method for stage in self.stages)
 
     def dump(self) -> str:
         """As YAML that `load` reads back."""

@@ -1,6 +1,8 @@
 r"""The paper's equations (1) to (5), each one value a subject, and the two ways in which they are reduced.
 
-Dimensions: `B` subjects of this rank's share of a batch, `N` domains, `T` targets.
+Behind them, three distances of the sites' features for methods without an adversary: one value a batch.
+
+Dimensions: `B` subjects of this rank's share of a batch, `N` domains, `T` targets, `C` classes, `F` features.
 
 Equations (4) and (5) are (2) and (3) on another set of scans, X_u; which set is the plan's business, not the loss's.
 Losses are summed over ranks, so each rank contributes its *share*: the sum over ranks of what the two reducers return
@@ -27,6 +29,17 @@ def squared_error(prediction: Float[Tensor, "B T"], target: Float[Tensor, "B T"]
         tensor([0., 4.])
     """
     return (prediction - target).square().mean(dim=1)
+
+
+def mean_over_labelled(loss: Float[Tensor, "B T"], target: Float[Tensor, "B T"]) -> Float[Tensor, " B"]:
+    """A subject's mean over those of its T targets that are known (not NaN); 0 where none is.
+
+    Example:
+        >>> mean_over_labelled(torch.tensor([[4.0, 2.0]]), torch.tensor([[1.0, torch.nan]]))
+        tensor([4.])
+    """
+    known = ~target.isnan()
+    return torch.where(known, loss, 0).sum(dim=1) / known.sum(dim=1).clamp_min(1)
 
 
 def domain_cross_entropy(logits: Float[Tensor, "B N"], domain: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -103,3 +116,93 @@ def mean_of_all(loss: Float[Tensor, " B"], domain: Int[Tensor, " B"], subjects: 
         tensor(1.5000)
     """
     return loss.sum() / subjects.sum()
+
+
+BANDWIDTHS = (0.5, 2.0)
+"""Of the kernels below, in units of the mean squared distance of two standardised feature vectors, halved."""
+
+
+def kernel(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
+    r"""How alike each two scans are, from 0 to `len(BANDWIDTHS)`, on features standardised over the batch.
+
+    .. math:: K_{ij} = \sum_b \exp\left(-\frac{|z_i - z_j|^2}{b F}\right)
+    """
+    z = (features - features.mean(dim=0)) / (features.var(dim=0, correction=0) + 1e-6).sqrt()
+    distance = (z[:, None] - z[None, :]).square().mean(dim=2)
+    return torch.stack([torch.exp(-distance / width) for width in BANDWIDTHS]).sum(dim=0)
+
+
+def conditional_alignment(
+    features: Float[Tensor, "B F"], group: Int[Tensor, " B"], label: Float[Tensor, " B"], within: float
+) -> Float[Tensor, ""]:
+    r"""At a similar label, scans of the same group must not look more alike than those of other groups.
+
+    .. math:: \frac{1}{|I|} \sum_{i \in I} \left[
+        \frac{\sum_{j \in S_i} w_{ij} K_{ij}}{\sum_{j \in S_i} w_{ij}} -
+        \frac{\sum_{j \in O_i} w_{ij} K_{ij}}{\sum_{j \in O_i} w_{ij}} \right],
+        \qquad w_{ij} = \exp\left(-\frac{(y_i - y_j)^2}{2 h^2}\right)
+
+    $S_i$: the others of i's group, $O_i$: the other groups, I: scans that have both at a label near enough
+    ($\sum w > 10^{-3}$). In expectation it is 0 where the features are independent of the group given the label.
+
+    Args:
+        features: of the whole batch.
+        group: index of each scan's site.
+        label: what scans are compared at; scans where it is NaN are left out.
+        within: h, in the label's unit; 0 compares equal labels only.
+    """
+    known = ~label.isnan()
+    label = label.nan_to_num()
+    gap = label[:, None] - label[None, :]
+    near = (gap == 0).to(features) if within == 0 else torch.exp(-gap.square() / (2 * within**2)).to(features)
+    near = near * (known[:, None] & known[None, :]) * ~torch.eye(len(label), dtype=torch.bool, device=label.device)
+    same = near * (group[:, None] == group[None, :])
+    other = near - same
+    alike = kernel(features)
+    use = (same.sum(dim=1) > 1e-3) & (other.sum(dim=1) > 1e-3)
+    excess = _weighted(alike, same) - _weighted(alike, other)
+    return torch.where(use, excess, 0).sum() / use.sum().clamp_min(1)
+
+
+def _weighted(alike: Float[Tensor, "B B"], weight: Float[Tensor, "B B"]) -> Float[Tensor, " B"]:
+    return (alike * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-12)
+
+
+def maximum_mean_discrepancy(features: Float[Tensor, "B F"], group: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    r"""Squared kernel distance of the groups' means (Gretton et al., JMLR 2012), mean over pairs of groups.
+
+    .. math:: \operatorname{mean}_{m<n} \left( \bar K_{mm} + \bar K_{nn} - 2 \bar K_{mn} \right)
+    """
+    member = one_hot(group).to(features)
+    mean = member / member.sum(dim=0)
+    between = mean.T @ kernel(features) @ mean
+    own = between.diagonal()
+    return _mean_over_pairs(own[:, None] + own[None, :] - 2 * between)
+
+
+def correlation_alignment(features: Float[Tensor, "B F"], group: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    r"""CORAL (Sun and Saenko, 2016) with means: squared distance of the groups' means and covariances.
+
+    .. math:: \operatorname{mean}_{m<n} \left( \frac{1}{F} |\mu_m - \mu_n|^2 + \frac{1}{4 F^2} |C_m - C_n|_F^2 \right)
+
+    On features standardised over the batch, so that its weight means the same for any encoder.
+    """
+    z = (features - features.mean(dim=0)) / (features.var(dim=0, correction=0) + 1e-6).sqrt()
+    member = one_hot(group).to(features)
+    mean = (member / member.sum(dim=0)).T
+    centre = mean @ z
+    covariance = torch.einsum("gb,bi,bj->gij", mean, z, z) - centre[:, :, None] * centre[:, None, :]
+    first = (centre[:, None] - centre[None, :]).square().mean(dim=2)
+    second = (covariance[:, None] - covariance[None, :]).square().mean(dim=(2, 3)) / 4
+    return _mean_over_pairs(first + second)
+
+
+def one_hot(group: Int[Tensor, " B"]) -> Int[Tensor, "B G"]:
+    """A column for each group that occurs."""
+    groups: Tensor = torch.unique(group)
+    return (group[:, None] == groups[None, :]).long()
+
+
+def _mean_over_pairs(distance: Float[Tensor, "G G"]) -> Float[Tensor, ""]:
+    groups = len(distance)
+    return distance.sum() / max(groups * (groups - 1), 1)

@@ -13,17 +13,18 @@ from distunlearn.config import RunConfig
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, RoleBatch, StepBatch, unwrapped
 from distunlearn.errors import UserError
-from distunlearn.evaluate.model import Model, ModelCard, build_parts, target_ranges
-from distunlearn.methods import Role
-from distunlearn.models.mlp import Mlp
+from distunlearn.evaluate.model import Model, ModelCard, build_parts, target_ranges, value_names
+from distunlearn.methods import SITE, Confound, Role, phases_of, role_of
+from distunlearn.models import Mlp, Tapped
+from distunlearn.streaming.chosen import Chosen
+from distunlearn.streaming.labels import label_numbers
 from distunlearn.streaming.loader import Loader, evaluation_batches
 from distunlearn.streaming.manifest import Study, read_study
 from distunlearn.streaming.plan import Plan
-from distunlearn.streaming.select import Chosen, select
+from distunlearn.streaming.select import select
 from distunlearn.tasks import TASKS
 from distunlearn.tracking import check_metric_names
 
-ROLES: tuple[Role, ...] = ("main", "unlearn")
 EVALUATION_BATCH = 32
 
 
@@ -55,15 +56,15 @@ class Job:
         return torch.as_tensor(self.plans[role].counts(step), device=self.runtime.device)
 
     def evaluation(self, split: str) -> Iterator[Batch]:
-        """This rank's share of all scans of a split that have a target, each once."""
-        rows = rows_with_target(self.study, split, self.config.task.targets)
+        """This rank's share of all scans of a split, each once; targets are NaN where there are none."""
+        rows = np.flatnonzero(self.study.table["split"] == split)
         batches = evaluation_batches(
             self.study,
             rows,
             batch=EVALUATION_BATCH,
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
-            target=self.config.task.targets,
+            target=self.network.labels,
         )
         for batch in batches:
             yield batch.to(self.runtime.device)
@@ -71,7 +72,7 @@ class Job:
     def model(self) -> Model:
         """The network as it is used outside of training."""
         parts = {name: unwrapped(module) for name, module in self.network.parts.items()}
-        return Model(self.card, **parts, task=self.network.task)
+        return Model(self.card, parts, self.network.task)
 
 
 def build(config: RunConfig, runtime: Runtime) -> Job:
@@ -83,55 +84,95 @@ def build(config: RunConfig, runtime: Runtime) -> Job:
     study = read_study(config.shards, config.sites)
     if config.tracking.enabled:
         check_metric_names(study.sites)
-    targets = config.task.targets
-    main = select(study, config.data.main, split="train", needs=targets)
-    unlearn = main if config.data.unlearn is None else select(study, config.data.unlearn, split="train", within=main)
-    chosen: dict[Role, Chosen] = {"main": main, "unlearn": unlearn}
+    chosen = _chosen(config, study)
     plans = _plans(config, chosen)
-    runtime.agree(" ".join(plans[role].digest() for role in ROLES), "the plan of the batches")
+    runtime.agree(" ".join(plans[role].digest() for role in chosen), "the plan of the batches")
     _refuse_local_batch_norm(config, runtime)
     torch.manual_seed(config.seed)  # the same first weights on every rank
-    card, network = _network(config, runtime, study, main)
+    card, network = _network(config, runtime, study, chosen)
     torch.manual_seed(config.seed * 1_000_003 + runtime.rank + 1)  # dropout differs between ranks
     loader = Loader(
         study,
-        {role: (chosen[role], plans[role]) for role in ROLES},
-        rank=runtime.rank, world_size=runtime.world_size, target=targets, threads=config.data.threads,
+        {role: (chosen[role], plans[role]) for role in chosen},
+        rank=runtime.rank, world_size=runtime.world_size, target=network.labels, threads=config.data.threads,
     )  # fmt: skip
     return Job(config, runtime, study, chosen, plans, loader, network, card)
 
 
+def _chosen(config: RunConfig, study: Study) -> dict[Role, Chosen]:
+    """X_p, and an X_u for every confound that some stage unlearns; the same object where they are the same."""
+    targets = config.task.targets
+    main = select(study, config.data.main, split="train", needs=[targets] if targets else [])
+    site = main
+    if config.data.unlearn is not None:
+        site = select(study, config.data.unlearn, split="train", within=main)
+    chosen: dict[Role, Chosen] = {"main": main, role_of(SITE): site}
+    for name, confound in config.confounds.items():
+        rule = confound.unlearn or config.data.unlearn or config.data.main
+        own = select(study, rule, split="train", needs=[confound.column], within=main)
+        chosen[role_of(name)] = site if own.same_scans(site) else own
+    return chosen
+
+
 def _plans(config: RunConfig, chosen: dict[Role, Chosen]) -> dict[Role, Plan]:
-    """One plan a role; the same one where X_u is X_p, so that each scan is read and encoded once."""
-    data = config.data
-    main = Plan(chosen["main"].counts, data.batch, config.seed, "main", data.quota)
-    if chosen["unlearn"] is chosen["main"]:
-        return {"main": main, "unlearn": main}
-    return {"main": main, "unlearn": Plan(chosen["unlearn"].counts, data.batch, config.seed, "unlearn", data.quota)}
+    """One plan a role; the same one where roles have the same scans, so that each is read and encoded once."""
+    data, plans = config.data, dict[Role, Plan]()
+    for role, scans in chosen.items():
+        alike = next((other for other in plans if chosen[other] is scans), None)
+        plans[role] = plans[alike] if alike else scans.plan(data.batch, seed=config.seed, role=role, quota=data.quota)
+    return plans
 
 
-def _network(config: RunConfig, runtime: Runtime, study: Study, main: Chosen) -> tuple[ModelCard, Network]:
-    target = target_values(study, main.rows, config.task.targets)
-    task = TASKS[config.task.name].fit(config.task, target)
-    card = ModelCard(
-        sites=study.sites, kind=study.kind, shape=study.shape,
-        preprocessing=study.preprocessing, preprocessing_digest=study.preprocessing_digest,
-        encoder=config.encoder, task_head=config.task_head, domain_head=config.domain_head,
-        task=config.task, task_state=task.state(), target_range=target_ranges(target, config.task.targets),
-    )  # fmt: skip
+def _network(
+    config: RunConfig, runtime: Runtime, study: Study, chosen: dict[Role, Chosen]
+) -> tuple[ModelCard, Network]:
+    target = target_values(study, chosen["main"].rows, config.task.targets)
+    confounds = _confounds(config, study, chosen)
     try:
+        task = TASKS[config.task.name].fit(config.task, target, value_names(study, config.task.targets))
+        card = ModelCard(
+            sites=study.sites, kind=study.kind, shape=study.shape,
+            preprocessing=study.preprocessing, preprocessing_digest=study.preprocessing_digest,
+            encoder=config.encoder, task_head=config.task_head, domain_head=config.domain_head, confounds=confounds,
+            erasable=any(method.name == "erasure" for method in config.methods),
+            task=config.task, task_state=task.state(), target_range=target_ranges(target, config.task.targets),
+        )  # fmt: skip
         parts = build_parts(card)
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"encoder {config.encoder.name!r} cannot take scans of shape {study.shape}: {error}") from None
-    _standardise_tables(parts["encoder"], study, main, config.task.targets)
-    return card, Network({name: runtime.wrap(module) for name, module in parts.items()}, task)
+        raise UserError(
+            f"encoder {config.encoder.name!r} or task {config.task.name!r} does not fit scans of shape {study.shape}: {error}"
+        ) from None
+    labels = _labels(config)
+    _standardise_tables(parts["encoder"], study, chosen["main"], labels)
+    found = {confound.name: confound for confound in confounds}
+    return card, Network({name: runtime.wrap(module) for name, module in parts.items()}, task, found, labels)
+
+
+def _labels(config: RunConfig) -> tuple[str, ...]:
+    """The labels that every batch carries: targets first, then confounds and what alignments compare scans at."""
+    terms = [term for method in config.methods for phase in phases_of(method) for term in phase.terms]
+    compared = [term.label for term in terms if term.label is not None]
+    columns = [confound.column for confound in config.confounds.values()]
+    return tuple(dict.fromkeys([*config.task.targets, *columns, *compared]))
+
+
+def _confounds(config: RunConfig, study: Study, chosen: dict[Role, Chosen]) -> tuple[Confound, ...]:
+    found = [Confound.site(len(study.sites))]
+    for name, confound in config.confounds.items():
+        values = torch.from_numpy(label_numbers(study, confound.column)[chosen[role_of(name)].rows])
+        try:
+            found.append(Confound.fit(name, confound, values))
+        except ValueError as error:
+            raise UserError(f"confounds.{name}: label {confound.column!r} cannot be unlearned: {error}") from None
+    return tuple(found)
 
 
 def _standardise_tables(encoder: nn.Module, study: Study, main: Chosen, targets: tuple[str, ...]) -> None:
-    if isinstance(encoder, Mlp):
+    assert isinstance(encoder, Tapped)
+    if isinstance(encoder.encoder, Mlp):
         batches = evaluation_batches(study, main.rows, batch=256, rank=0, world_size=1, target=targets)
         rows = torch.cat([batch.to(torch.device("cpu")).volume for batch in batches])
-        encoder.standardise(rows.mean(dim=0), rows.std(dim=0))
+        encoder.encoder.standardise(rows.mean(dim=0), rows.std(dim=0))
 
 
 def _refuse_local_batch_norm(config: RunConfig, runtime: Runtime) -> None:
@@ -144,11 +185,6 @@ def _refuse_local_batch_norm(config: RunConfig, runtime: Runtime) -> None:
 
 
 def target_values(study: Study, rows: Int[np.ndarray, " n"], targets: tuple[str, ...]) -> Float[Tensor, "n T"]:
-    """The targets of scans, in their unit."""
-    return torch.tensor(study.table.iloc[rows][list(targets)].to_numpy(np.float32))
-
-
-def rows_with_target(study: Study, split: str, targets: tuple[str, ...]) -> Int[np.ndarray, " n"]:
-    """Rows of a split whose targets are all there."""
-    table = study.table
-    return np.flatnonzero((table["split"] == split) & table[list(targets)].notna().all(axis=1))
+    """The targets of scans, in their unit, as the loader numbers them."""
+    columns = [torch.from_numpy(label_numbers(study, name)[rows]) for name in targets]
+    return torch.stack(columns, dim=1) if columns else torch.empty(len(rows), 0)

@@ -1,35 +1,43 @@
-"""The losses that phases name: which head each reads, which equation it is, and how it is averaged.
+"""The losses that phases name: what each reads, which equation it is, and how it is averaged.
 
 Dimensions: `B` subjects of this rank's share of the batch, `N` domains.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from distunlearn import objectives
-from distunlearn.methods import Part
+from distunlearn.engine.gather import everyones, share_of_whole
+from distunlearn.methods import Confound, Term
 from distunlearn.tasks import Task
 
 
 class LossInput(NamedTuple):
     """What a loss may look at."""
 
-    output: Float[Tensor, "B K"]
-    """The head's output: predictions or domain logits."""
-    target: Float[Tensor, "B T"]
+    output: Tensor
+    """Predictions (B, …) of the task head, answers (B, H, K) of the domain heads, or features (B, F)."""
+    target: Tensor
+    """Of the task."""
     domain: Int[Tensor, " B"]
     subjects: Int[Tensor, " N"]
     """S_n of the global batch, all ranks together."""
     task: Task
+    confound: Confound
+    truth: Tensor
+    """What the confound's head should say of each scan."""
+    label: Tensor
+    """At which an alignment compares scans."""
+    term: Term
 
 
 class Loss(NamedTuple):
-    """A loss: the head that it reads and this rank's share of it."""
+    """A loss: what it reads and this rank's share of it."""
 
-    head: Part
+    reads: Literal["task_head", "domain_head", "features"]
     share: Callable[[LossInput], Float[Tensor, ""]]
 
 
@@ -42,13 +50,27 @@ def _task_pooled(given: LossInput) -> Tensor:
 
 
 def _domain(given: LossInput) -> Tensor:
-    return objectives.mean_of_all(
-        objectives.domain_cross_entropy(given.output, given.domain), given.domain, given.subjects
-    )
+    loss = given.confound.adversary(given.output, given.truth)
+    return objectives.mean_of_all(loss, given.domain, given.subjects)
 
 
 def _confusion(given: LossInput) -> Tensor:
-    return objectives.mean_of_all(objectives.confusion(given.output), given.domain, given.subjects)
+    return objectives.mean_of_all(given.confound.confusion(given.output), given.domain, given.subjects)
+
+
+def _alignment(given: LossInput) -> Tensor:
+    features, group, label = everyones(given.output, [given.truth, given.label])
+    return share_of_whole(objectives.conditional_alignment(features, group.long(), label, given.term.within))
+
+
+def _mmd(given: LossInput) -> Tensor:
+    features, group = everyones(given.output, [given.truth])
+    return share_of_whole(objectives.maximum_mean_discrepancy(features, group.long()))
+
+
+def _coral(given: LossInput) -> Tensor:
+    features, group = everyones(given.output, [given.truth])
+    return share_of_whole(objectives.correlation_alignment(features, group.long()))
 
 
 LOSSES: dict[str, Loss] = {
@@ -56,4 +78,7 @@ LOSSES: dict[str, Loss] = {
     "task_pooled": Loss("task_head", _task_pooled),
     "domain": Loss("domain_head", _domain),  # eq. (2), and (4) on X_u
     "confusion": Loss("domain_head", _confusion),  # eq. (3), and (5) on X_u
+    "alignment": Loss("features", _alignment),
+    "mmd": Loss("features", _mmd),
+    "coral": Loss("features", _coral),
 }

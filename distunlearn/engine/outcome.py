@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distunlearn.engine.job import Job, rows_with_target
+from distunlearn.engine.job import Job
 from distunlearn.engine.record import Record
-from distunlearn.evaluate.model import Model, save_model
+from distunlearn.evaluate.model import save_model
 from distunlearn.evaluate.predictions import Predictions, predict, write_predictions
 from distunlearn.run_folder import MODEL, SCANS
 from distunlearn.shard_format import MISSING, PLACE_COLUMNS, SPLITS
@@ -19,57 +19,55 @@ from distunlearn.shard_format import MISSING, PLACE_COLUMNS, SPLITS
 
 @torch.inference_mode()
 def validate(job: Job) -> dict[str, float]:
-    """Error of each site's validation scans, their mean over sites, and how often the domain head is right.
+    """How good the task's predictions are on each site's validation scans, and how often the domain head is right.
 
     Only sums and counts cross ranks.
 
     Returns:
-        `val/mae/SITE` in the target's unit, `val/mae` their mean over sites, and `val/domain_head`, the share of scans
-        whose site the head in the loop names. That last one is no evidence of anything: fresh probes are.
+        Of each figure of the task, such as mae, `val/mae/SITE` and `val/mae`, the mean over sites; and
+        `val/domain_head`, the share of scans whose site the heads in the loop name. That last one is no evidence of
+        anything: fresh probes are.
     """
     model = job.model()
-    parts = (model.encoder, model.task_head, model.domain_head)
-    for part in parts:
-        part.eval()
-    sums = torch.zeros(3, len(job.study.sites), device=job.runtime.device)  # error, count, domain head right
+    names = model.task.figure_names
+    model.set_training(False)
+    sums = torch.zeros(2 * len(names) + 2, len(job.study.sites), device=job.runtime.device)
     for batch in job.evaluation("val"):
-        prediction, features = model(batch.volume)
-        sums[0].index_add_(0, batch.domain, model.task.error(prediction, batch.target))
-        sums[1].index_add_(0, batch.domain, torch.ones_like(batch.domain, dtype=sums.dtype))
-        sums[2].index_add_(0, batch.domain, (model.domain_head(features).argmax(dim=1) == batch.domain).to(sums.dtype))
-    for part in parts:
-        part.train()
-    return _figures(job.runtime.sum(sums).cpu(), job.study.sites)
+        output, _ = model(batch.volume)
+        figures = model.task.figures(output, model.task.truth(batch)).float()
+        right = (model.told_domain(batch.volume) == batch.domain).float()
+        rows = [*figures.nan_to_num().T, *(~figures.isnan()).float().T, right, torch.ones_like(right)]
+        sums.index_add_(1, batch.domain, torch.stack(rows))
+    model.set_training(True)
+    *of_task, right, count = job.runtime.sum(sums).cpu()
+    found = {"val/domain_head": (right.sum() / count.sum()).item()} if count.any() else {}
+    for index, name in enumerate(names):
+        found |= _figures(f"val/{name}", of_task[index], of_task[index + len(names)], job.study.sites)
+    return found
 
 
-def _figures(sums: Float[Tensor, "3 N"], sites: tuple[str, ...]) -> dict[str, float]:
-    error, count, right = sums
+def _figures(
+    name: str, sums: Float[Tensor, " N"], count: Float[Tensor, " N"], sites: tuple[str, ...]
+) -> dict[str, float]:
     seen = count > 0
     if not seen.any():
         return {}
-    mae = error / count.clamp_min(1)
-    by_site = {f"val/mae/{site}": mae[index].item() for index, site in enumerate(sites) if seen[index]}
-    return by_site | {"val/mae": mae[seen].mean().item(), "val/domain_head": (right.sum() / count.sum()).item()}
+    means = sums / count.clamp_min(1)
+    by_site = {f"{name}/{site}": means[index].item() for index, site in enumerate(sites) if seen[index]}
+    return by_site | {name: means[seen].mean().item()}
 
 
 def finish_stage(job: Job, record: Record, stage: str) -> None:
     """Write a stage's model, and its predictions and features of every scan, those of training for comparison only."""
     model = job.model()
-    for part in (model.encoder, model.task_head, model.domain_head):
-        part.eval()
+    model.set_training(False)
     mine = [predict(model, job.evaluation(split), job.runtime.device).packed() for split in SPLITS]
     gathered = job.runtime.gather_rows(torch.cat(mine))
     if job.runtime.is_main:
         folder = record.run / stage
-        targets = job.config.task.targets
-        write_predictions(folder, job.study, Predictions.unpacked(gathered, len(targets)), targets)
-        save_model(
-            folder / MODEL,
-            model.card,
-            {"encoder": model.encoder, "task_head": model.task_head, "domain_head": model.domain_head},
-        )
-    for part in (model.encoder, model.task_head, model.domain_head):
-        part.train()
+        write_predictions(folder, job.study, Predictions.unpacked(gathered, len(model.task.columns)), model.task)
+        save_model(folder / MODEL, model.card, model.parts)
+    model.set_training(True)
     job.runtime.wait()
 
 

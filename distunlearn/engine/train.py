@@ -121,7 +121,11 @@ class Trainer:
         with progress(stage.name, len(steps), "steps", visible=job.runtime.is_main) as advance:
             advance(start - steps.start)
             for done, batches in enumerate(job.steps(start, steps.stop), start + 1):
-                meter.add(take_step(job.network, phases, batches, optimisers, job.runtime.world_size))
+                progress_done = (done - 1 - steps.start) / len(steps)
+                losses = take_step(
+                    job.network, phases, batches, optimisers, job.runtime.world_size, progress=progress_done
+                )
+                meter.add(losses)
                 ends_epoch = (done - steps.start) % per_epoch == 0
                 if not ends_epoch and done % job.config.engine.log_every:
                     advance()

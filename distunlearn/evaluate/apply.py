@@ -39,8 +39,8 @@ def apply_model(folder: Path, scans: Sequence[Path]) -> list[Result]:
     results = []
     for scan in scans:
         volume = torch.from_numpy(prepare_scan(scan, model.card.preprocessing))
-        prediction, _ = model(volume[None, None])
-        named = dict(zip(model.card.task.targets, prediction[0].tolist(), strict=True))
+        output, _ = model(volume[None, None])
+        named = dict(zip(model.task.predicted, model.task.predict(output)[0].tolist(), strict=True))
         results.append(Result(scan, named, _warnings(model.card, named)))
     return results
 
@@ -50,7 +50,7 @@ def _warnings(card: ModelCard, prediction: dict[str, float]) -> tuple[str, ...]:
     outside = [
         name
         for name, value in prediction.items()
-        if not card.target_range[name][0] <= value <= card.target_range[name][1]
+        if name in card.target_range and not card.target_range[name][0] <= value <= card.target_range[name][1]
     ]
     return tuple(
         f"outside the {name}s of training ({card.target_range[name][0]:g} to {card.target_range[name][1]:g})"

@@ -5,16 +5,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from distunlearn.errors import UserError
-from distunlearn.methods import Part
-from distunlearn.models import EncoderConfig, HeadConfig, build_encoder, head
+from distunlearn.methods import Confound, Part, head_of
+from distunlearn.models import (
+    DomainHeadConfig,
+    DomainHeads,
+    EncoderConfig,
+    HeadConfig,
+    Tapped,
+    TaskHead,
+    build_encoder,
+    pooled,
+)
 from distunlearn.run_folder import read_json, write_json
+from distunlearn.streaming.manifest import Study
 from distunlearn.strict import Strict
 from distunlearn.tasks import TASKS, Task, TaskConfig
 
@@ -34,7 +45,11 @@ class ModelCard(Strict):
     preprocessing_digest: str
     encoder: EncoderConfig
     task_head: HeadConfig
-    domain_head: HeadConfig
+    domain_head: DomainHeadConfig
+    confounds: tuple[Confound, ...]
+    """What domain heads tell: the site first."""
+    erasable: bool = False
+    """Whether the features pass through a linear map that erases (method `erasure`)."""
     task: TaskConfig
     task_state: dict[str, Any]
     target_range: dict[str, tuple[float, float]]
@@ -46,28 +61,45 @@ class Model:
     """A trained network and what it expects."""
 
     card: ModelCard
-    encoder: nn.Module
-    task_head: nn.Module
-    domain_head: nn.Module
+    parts: Mapping[Part, nn.Module]
     task: Task
 
+    @property
+    def width(self) -> int:
+        """Of the feature layer."""
+        encoder = self.parts["encoder"]
+        assert isinstance(encoder, Tapped)
+        return encoder.width
+
     @torch.inference_mode()
-    def __call__(self, volume: Float[Tensor, "B ..."]) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B F"]]:
-        """Predictions in the target's unit, and features, of scans that were prepared as the card says."""
-        features = self.encoder(volume)
-        return self.task.predict(self.task_head(features)), features
+    def __call__(self, volume: Float[Tensor, "B ..."]) -> tuple[Tensor, Float[Tensor, "B F"]]:
+        """The task head's output, for `task` to explain, and features, of scans that were prepared as the card says."""
+        encoded = self.parts["encoder"](volume)
+        return self.parts["task_head"](encoded), pooled(encoded)[:, : self.width]
+
+    @torch.inference_mode()
+    def told_domain(self, volume: Float[Tensor, "B ..."]) -> Int[Tensor, " B"]:
+        """The site that the domain heads of the training name, by their mean probability."""
+        said: Tensor = self.parts["domain_head"](self.parts["encoder"](volume))
+        return said.softmax(dim=2).mean(dim=1).argmax(dim=1)
+
+    def set_training(self, training: bool) -> None:
+        """Switch dropout and batch normalisation of all parts."""
+        for part in self.parts.values():
+            part.train(training)
 
 
 def build_parts(card: ModelCard) -> dict[Part, nn.Module]:
-    """The three parts of Fig. 1, with fresh weights."""
-    encoder = build_encoder(card.encoder, card.shape)
-    width = encoder.width
-    assert isinstance(width, int)
-    return {
+    """The parts of Fig. 1, with fresh weights; one domain head, or set of heads, a confound."""
+    encoder = build_encoder(card.encoder, card.shape, layers=card.domain_head.layers, erasable=card.erasable)
+    task = TASKS[card.task.name].restore(card.task, card.task_state)
+    parts: dict[Part, nn.Module] = {
         "encoder": encoder,
-        "task_head": head(card.task_head, width, len(card.task.targets)),
-        "domain_head": head(card.domain_head, width, len(card.sites)),
+        "task_head": TaskHead(card.task_head, encoder.width, task.outputs),
     }
+    for found in card.confounds:
+        parts[head_of(found.name)] = DomainHeads(card.domain_head, encoder.widths, found.outputs)
+    return parts
 
 
 def save_model(folder: Path, card: ModelCard, parts: Mapping[Part, nn.Module]) -> None:
@@ -102,9 +134,20 @@ def load_model(folder: Path) -> Model:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(f"{folder / WEIGHTS}: does not belong to its {CARD} ({str(error).splitlines()[0]})") from None
     task = TASKS[card.task.name].restore(card.task, card.task_state)
-    return Model(card, parts["encoder"], parts["task_head"], parts["domain_head"], task)
+    return Model(card, parts, task)
 
 
 def target_ranges(targets: Float[Tensor, "n T"], names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """Least and greatest value of each target."""
-    return {name: (column.min().item(), column.max().item()) for name, column in zip(names, targets.T, strict=True)}
+    """Least and greatest known value of each target."""
+    known = [column[~column.isnan()] for column in targets.T]
+    return {name: (column.min().item(), column.max().item()) for name, column in zip(names, known, strict=True)}
+
+
+def value_names(study: Study, targets: tuple[str, ...]) -> dict[float, str]:
+    """What the loader's numbers for the first target are called: the text itself, or the number as text."""
+    if not targets or targets[0] not in study.labels:
+        return {}
+    values = sorted(study.table[targets[0]].dropna().unique())
+    if study.table[targets[0]].dtype == float:
+        return {float(np.float32(value)): f"{value:g}" for value in values}
+    return {float(index): str(value) for index, value in enumerate(values)}

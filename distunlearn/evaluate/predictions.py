@@ -1,6 +1,6 @@
 """Predictions and features of a run's scans, as the files that probes and reports read.
 
-Dimensions: `n` scans, `T` targets, `F` features.
+Dimensions: `n` scans, `R` columns of the task, `F` features.
 """
 
 from collections.abc import Iterable
@@ -16,8 +16,9 @@ from torch import Tensor
 from distunlearn.batch import Batch
 from distunlearn.evaluate.model import Model
 from distunlearn.run_folder import FEATURES, PREDICTIONS
-from distunlearn.shard_format import MISSING, PLACE_COLUMNS
+from distunlearn.shard_format import MISSING
 from distunlearn.streaming.manifest import Study
+from distunlearn.tasks import Task
 
 
 class Predictions(NamedTuple):
@@ -25,49 +26,45 @@ class Predictions(NamedTuple):
 
     scan: Int[Tensor, " n"]
     """Row of each scan in the study's table."""
-    prediction: Float[Tensor, "n T"]
-    """In the unit of the target."""
+    rows: Float[Tensor, "n R"]
+    """As the task puts it: its `columns`."""
     features: Float[Tensor, "n F"]
 
     def packed(self) -> Float[Tensor, "n K"]:
         """All three side by side in float64, to be sent as one tensor."""
-        return torch.cat([self.scan[:, None].double(), self.prediction.double(), self.features.double()], dim=1)
+        return torch.cat([self.scan[:, None].double(), self.rows.double(), self.features.double()], dim=1)
 
     @classmethod
-    def unpacked(cls, packed: Float[Tensor, "n K"], targets: int) -> "Predictions":
+    def unpacked(cls, packed: Float[Tensor, "n K"], columns: int) -> "Predictions":
         """The reverse of `packed`."""
-        return cls(packed[:, 0].long(), packed[:, 1 : 1 + targets].float(), packed[:, 1 + targets :].float())
+        return cls(packed[:, 0].long(), packed[:, 1 : 1 + columns].float(), packed[:, 1 + columns :].float())
 
 
 def predict(model: Model, batches: Iterable[Batch], device: torch.device) -> Predictions:
     """Run the model over batches."""
-    scans, predictions, features = [], [], []
+    scans, rows, features = [], [], []
     for batch in batches:
         here = batch.to(device)
-        prediction, feature = model(here.volume)
+        output, feature = model(here.volume)
         scans.append(here.scan)
-        predictions.append(prediction.float())
+        rows.append(model.task.rows(output, model.task.truth(here)).float())
         features.append(feature.float())
     if not scans:  # this rank has no share of a very small set
-        width = model.encoder.width
-        assert isinstance(width, int)
         empty = torch.empty(0, device=device)
-        return Predictions(empty.long(), empty.reshape(0, model.task.outputs), empty.reshape(0, width))
-    return Predictions(torch.cat(scans), torch.cat(predictions), torch.cat(features))
+        return Predictions(empty.long(), empty.reshape(0, len(model.task.columns)), empty.reshape(0, model.width))
+    return Predictions(torch.cat(scans), torch.cat(rows), torch.cat(features))
 
 
-def write_predictions(folder: Path, study: Study, predictions: Predictions, targets: tuple[str, ...]) -> None:
+def write_predictions(folder: Path, study: Study, predictions: Predictions, task: Task) -> None:
     """Write predictions.tsv and features.npz of one stage, in the order of the study's table."""
     folder.mkdir(parents=True, exist_ok=True)
     order = torch.argsort(predictions.scan).cpu()
     rows = study.table.iloc[predictions.scan.cpu()[order].numpy()].reset_index(drop=True)
-    said = predictions.prediction.cpu()[order].numpy().astype(np.float64)
+    said = predictions.rows.cpu()[order].numpy().astype(np.float64).round(4)
     table = rows[["key", "site", "split", "subject"]].copy()
-    for index, name in enumerate(targets):
-        suffix = "" if len(targets) == 1 else f"_{name}"
-        table[f"target{suffix}"] = rows[name]
-        table[f"prediction{suffix}"] = said[:, index].round(4)
-    labels = [name for name in rows.columns if name not in {*PLACE_COLUMNS, "site", "domain"}]
+    for index, name in enumerate(task.columns):
+        table[name] = said[:, index]
+    labels = [name for name in study.labels if name not in table.columns]
     table = pd.concat([table, rows[labels]], axis=1)
     np.savez_compressed(
         folder / FEATURES, key=rows["key"].to_numpy(str), features=predictions.features.cpu()[order].numpy()

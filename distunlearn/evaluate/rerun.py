@@ -37,11 +37,11 @@ def evaluate(run: Path, stage: str, shards: Path | None = None) -> Path:
     refuse_other_preparation(model, study)
     rows = study.table.index.to_numpy()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for part in (model.encoder, model.task_head):
+    for part in model.parts.values():
         part.to(device)
     batches = evaluation_batches(study, rows, BATCH, target=model.card.task.targets)
     folder = run / (stage if shards is None or shards.resolve() == own.resolve() else f"{stage}-on-{shards.name}")
-    write_predictions(folder, study, predict(model, batches, device), model.card.task.targets)
+    write_predictions(folder, study, predict(model, batches, device), model.task)
     summarise(folder)
     return folder
 

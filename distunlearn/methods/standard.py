@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from distunlearn.methods.phase import Phase, Term
+from distunlearn.methods.phase import SITE, Phase, Term, head_of, role_of
 from distunlearn.strict import Strict
 
 
@@ -13,14 +13,22 @@ class StandardConfig(Strict):
     loss: Literal["per_domain", "pooled"] = "per_domain"
     """`per_domain`: eq. (1), every site weighs the same; `pooled`: every scan weighs the same ("normal training")."""
     domain_head: bool = True
-    """Also train the domain head, on detached features, so that a later unlearning stage starts with one that is
+    """Also train the domain heads, on detached features, so that a later unlearning stage starts with heads that are
     ahead; the encoder does not notice."""
+    confounds: tuple[str, ...] = (SITE,)
+    """What those heads tell: `site`, and names of `confounds`."""
 
 
 def standard(config: StandardConfig) -> tuple[Phase, ...]:
-    """The task's update and, beside it, that of a domain head which only watches."""
+    """The task's update and, beside it, those of domain heads which only watch."""
     task = Phase(
         "task", ("encoder", "task_head"), (Term("task" if config.loss == "per_domain" else "task_pooled", "main"),)
     )
-    watch = Phase("domain", ("domain_head",), (Term("domain", "unlearn"),))
-    return (task, watch) if config.domain_head else (task,)
+    return (task, *(told(name, share=False) for name in config.confounds)) if config.domain_head else (task,)
+
+
+def told(confound: str, *, weight: float = 1.0, repeat: int = 1, share: bool) -> Phase:
+    """The update of one confound's head, eq. (2) and (4)."""
+    name = "domain" if confound == SITE else f"domain_{confound}"
+    term = Term("domain", role_of(confound), weight, confound)
+    return Phase(name, (head_of(confound),), (term,), repeat=repeat, share=share)

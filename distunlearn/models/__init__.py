@@ -1,22 +1,65 @@
 """The networks: encoders (θ_repr) and heads (θ_p, θ_d). A new encoder is one file here and one line in ENCODERS."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
 
-from distunlearn.models.heads import HeadConfig, head
+from distunlearn.models.custom import CustomConfig, custom
+from distunlearn.models.heads import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, head, pooled
 from distunlearn.models.mlp import Mlp, MlpConfig
+from distunlearn.models.resnet3d import ResNet3d, ResNetConfig
+from distunlearn.models.sfcn import Sfcn, SfcnConfig
+from distunlearn.models.tapped import Tapped
 from distunlearn.models.vgg3d import Vgg3d, VggConfig
 
-ENCODERS = {"vgg3d": Vgg3d, "mlp": Mlp}
+ENCODERS: dict[str, Callable[[Any, Any], nn.Module]] = {
+    "vgg3d": Vgg3d,
+    "resnet3d": ResNet3d,
+    "sfcn": Sfcn,
+    "mlp": Mlp,
+    "custom": custom,
+}
 
-EncoderConfig = Annotated[VggConfig | MlpConfig, Field(discriminator="name")]
+AnyEncoder = VggConfig | ResNetConfig | SfcnConfig | MlpConfig | CustomConfig
+EncoderConfig = Annotated[AnyEncoder, Field(discriminator="name")]
 
-__all__ = ["ENCODERS", "EncoderConfig", "HeadConfig", "MlpConfig", "VggConfig", "build_encoder", "head"]
+__all__ = [
+    "ENCODERS",
+    "CustomConfig",
+    "DomainHeadConfig",
+    "DomainHeads",
+    "EncoderConfig",
+    "HeadConfig",
+    "Mlp",
+    "MlpConfig",
+    "ResNetConfig",
+    "SfcnConfig",
+    "Tapped",
+    "TaskHead",
+    "VggConfig",
+    "build_encoder",
+    "head",
+    "pooled",
+]
 
 
-def build_encoder(config: VggConfig | MlpConfig, shape: tuple[int, ...]) -> nn.Module:
-    """The encoder for scans of a shape: a module from (B, 1, *shape) or (B, M) to (B, features), with `.width`."""
-    encoder: nn.Module = ENCODERS[config.name](config, shape)
-    return encoder
+def build_encoder(
+    config: AnyEncoder, shape: tuple[int, ...], *, layers: tuple[str, ...] = (), erasable: bool = False
+) -> Tapped:
+    """The encoder for scans of a shape: a module from (B, 1, *shape) or (B, M) to (B, features).
+
+    Args:
+        config: which one.
+        shape: of one scan.
+        layers: inner layers that domain heads look at too.
+        erasable: put a linear map behind it, for method `erasure` to fit.
+
+    Returns:
+        A module with `.width`, the width of the feature layer, and `.widths`, that and those of the inner layers.
+
+    Raises:
+        ValueError: the encoder does not take this shape, or has no such layer.
+    """
+    return Tapped(ENCODERS[config.name](config, shape), shape, layers=layers, erasable=erasable)

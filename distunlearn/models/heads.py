@@ -1,9 +1,12 @@
-"""The two heads on the features: what is predicted (θ_p) and which scanner it was (θ_d).
+"""The heads on the features: what is predicted (θ_p) and which scanner, or which other confound, it was (θ_d).
 
-Dimensions: `B` subjects, `F` features.
+Dimensions: `B` subjects, `F` features, `H` domain heads, `K` outputs.
 """
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
 
 from distunlearn.strict import Strict
 
@@ -11,15 +14,63 @@ from distunlearn.strict import Strict
 class HeadConfig(Strict):
     """One hidden layer, then the output; widths are the authors'."""
 
-    hidden: int = 32
-    """Width of the hidden layer."""
-    dropout: float = 0.0
+    hidden: int = Field(32, ge=0)
+    """Width of the hidden layer; 0 for none."""
+    dropout: float = Field(0.0, ge=0, lt=1)
     """Share of hidden values dropped while training; the authors' domain head has 0.2."""
+
+
+class DomainHeadConfig(HeadConfig):
+    """One domain head or several, on the feature layer and on further layers of the encoder."""
+
+    dropout: float = Field(0.2, ge=0, lt=1)
+    ensemble: int = Field(1, gt=0)
+    """Heads a layer, which differ in their first weights; losses are their mean, so that the encoder has to fool all."""
+    layers: tuple[str, ...] = ()
+    """Further layers of the encoder, by their names in `named_modules`, such as `blocks.5`: their outputs, averaged
+    over space, get heads of their own. The task and the probes see the feature layer only."""
+    reset_every: int = Field(0, ge=0)
+    """Steps after which one head, each in its turn, starts anew, so that the encoder cannot learn one head's blind
+    spots; 0 for never."""
 
 
 def head(config: HeadConfig, features: int, outputs: int) -> nn.Module:
     """A head (B, features) → (B, outputs); its output is raw, with no softmax."""
+    if not config.hidden:
+        return nn.Linear(features, outputs)
     layers: list[nn.Module] = [nn.Linear(features, config.hidden), nn.ReLU()]
     if config.dropout:
         layers.append(nn.Dropout(config.dropout))
     return nn.Sequential(*layers, nn.Linear(config.hidden, outputs))
+
+
+class DomainHeads(nn.Module):
+    """All heads that tell one confound: `ensemble` of them on each layer."""
+
+    def __init__(self, config: DomainHeadConfig, widths: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        self.widths, self.ensemble = widths, config.ensemble
+        self.heads = nn.ModuleList(head(config, width, outputs) for width in widths for _ in range(config.ensemble))
+
+    def forward(self, features: Float[Tensor, "B ..."]) -> Float[Tensor, "B H K"]:
+        """What each head says."""
+        layers = torch.split(pooled(features), list(self.widths), dim=1)
+        return torch.stack([one(layers[index // self.ensemble]) for index, one in enumerate(self.heads)], dim=1)
+
+
+class TaskHead(nn.Module):
+    """The task's head, which sees the feature layer only."""
+
+    def __init__(self, config: HeadConfig, width: int, outputs: int) -> None:
+        super().__init__()
+        self.width, self.head = width, head(config, width, outputs)
+
+    def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
+        """The head's raw output."""
+        output: Tensor = self.head(features[:, : self.width])
+        return output
+
+
+def pooled(features: Float[Tensor, "B F ..."]) -> Float[Tensor, "B F"]:
+    """Features as one row a scan: the mean over space where an encoder gives a map."""
+    return features.flatten(2).mean(dim=2) if features.ndim > 2 else features

@@ -57,7 +57,7 @@ def select(
     selection: Selection,
     *,
     split: Split,
-    needs: Sequence[str] = (),
+    needs: Sequence[str | tuple[str, ...]] = (),
     within: Chosen | None = None,
     share: Share = lambda counts: counts,
 ) -> Chosen:
@@ -67,7 +67,8 @@ def select(
         study: what there is.
         selection: the rule.
         split: where the scans come from; the loader trains on nothing but "train".
-        needs: labels that a scan must have (the target in X_p); scans without are left out and counted.
+        needs: labels that a scan must have (the target in X_p), in parentheses such of which it must have one; scans
+            without are left out and counted.
         within: X_p when X_u is chosen; with `among: main` only its scans are looked at.
         share: in federated placement, tells the counts of the sites that this rank does not host.
 
@@ -77,7 +78,7 @@ def select(
     wanted = _wanted_sites(study, selection)
     candidates = _candidates(study, selection, split, wanted, within)
     labels = [*needs, *([selection.label] if selection.rule in {"overlap", "matched"} else [])]
-    labelled = np.logical_and.reduce([candidates, *(labels_of(study, name).notna().to_numpy() for name in labels)])
+    labelled = np.logical_and.reduce([candidates, *(_has(study, need) for need in labels)])
     stratum, number, span = _strata(study, selection, labelled, wanted)
     held = share(_count(study, stratum, number))
     _refuse_empty(study, selection, split, wanted, held)
@@ -94,6 +95,11 @@ def select(
         description=tuple(told),
         warnings=tuple(f"{site}: fewer than {SMALL} scans; what is learnt from so few is them" for site in few),
     )  # fmt: skip
+
+
+def _has(study: Study, need: str | tuple[str, ...]) -> Bool[np.ndarray, " rows"]:
+    names = (need,) if isinstance(need, str) else need
+    return np.asarray(np.logical_or.reduce([labels_of(study, name).notna().to_numpy() for name in names]))
 
 
 def _wanted_sites(study: Study, selection: Selection) -> tuple[str, ...]:

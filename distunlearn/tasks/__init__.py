@@ -1,10 +1,23 @@
 """What is predicted. A new task is one file here and one line in TASKS."""
 
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from distunlearn.tasks.classification import Classification, ClassificationConfig
 from distunlearn.tasks.regression import Regression, RegressionConfig
+from distunlearn.tasks.task import Task
 
-TASKS = {"regression": Regression}
+TASKS: dict[str, Any] = {"regression": Regression, "classification": Classification}
 
-Task = Regression
-TaskConfig = RegressionConfig
+TaskConfig = Annotated[RegressionConfig | ClassificationConfig, Field(discriminator="name")]
 
-__all__ = ["TASKS", "Regression", "RegressionConfig", "Task", "TaskConfig"]
+__all__ = [
+    "TASKS",
+    "Classification",
+    "ClassificationConfig",
+    "Regression",
+    "RegressionConfig",
+    "Task",
+    "TaskConfig",
+]

@@ -34,12 +34,14 @@ def _enter(rank: int, world: int, port: int, function: Callable[..., None], argu
 
 
 def batch_of(step: int, scans: int, *, seed: int, shape: tuple[int, ...] = (8, 8, 4), sites: int = 3) -> Batch:
-    """A global batch of random volumes with uneven sites: the same for every rank that asks."""
+    """A global batch of random volumes with uneven sites, ages and sexes: the same for every rank that asks."""
     generator = torch.Generator().manual_seed(1000 * seed + step)
     domain = torch.randint(0, sites, (scans,), generator=generator)
     domain[:sites] = torch.arange(sites)
     volume = torch.randn(scans, 1, *shape, generator=generator, dtype=torch.float64)
-    target = volume.mean(dim=(1, 2, 3, 4))[:, None] * 5 + domain[:, None]
+    age = volume.mean(dim=(1, 2, 3, 4)) * 5 + domain
+    sex = torch.randint(0, 2, (scans,), generator=generator)
+    target = torch.stack([age, sex.to(age)], dim=1)
     return Batch(volume, torch.ones(scans, dtype=torch.float64), torch.arange(scans), domain, target)
 
 

@@ -1,24 +1,48 @@
 """A step moves what it should, on any number of ranks as on one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import batch_of, on_ranks, share_of
 from torch import Tensor, nn
 
 from distunlearn.config import EngineConfig, StageConfig
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, StepBatch, take_step, unwrapped
 from distunlearn.engine.train import build_optimisers
-from distunlearn.methods import METHODS, MethodConfig, StandardConfig, UnlearningConfig, phases_of
-from distunlearn.models import HeadConfig, VggConfig, build_encoder, head
+from distunlearn.methods import (
+    METHODS,
+    SITE,
+    AlignmentConfig,
+    Confound,
+    ErasureConfig,
+    JointConfig,
+    MethodConfig,
+    ReversalConfig,
+    StandardConfig,
+    UnlearningConfig,
+    head_of,
+    phases_of,
+    role_of,
+)
+from distunlearn.models import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VggConfig, build_encoder
 from distunlearn.tasks import Regression, RegressionConfig
-from ranks import batch_of, on_ranks, share_of
 
+BOTH = (SITE, "sex")
 CONFIGS: dict[str, MethodConfig] = {
     "standard": StandardConfig(),
     "unlearning": UnlearningConfig(domain_steps=2, beta=0.7),
+    "unlearning of two": UnlearningConfig(confounds=BOTH),
+    "joint": JointConfig(domain_steps=2, beta=0.7, confounds=BOTH),
+    "reversal": ReversalConfig(confounds=BOTH),
+    "alignment": AlignmentConfig(within=0.5),
+    "mmd": AlignmentConfig(kind="mmd", confounds=BOTH),
+    "coral": AlignmentConfig(kind="coral"),
+    "erasure": ErasureConfig(),
 }
+SEX = Confound(name="sex", column="sex", cuts=(0.0, 1.0), outputs=2)
 LAYOUTS = {
     "dealt": lambda batch, rank, world: torch.arange(rank, len(batch.domain), world),
     "one site a rank": lambda batch, rank, world: torch.nonzero(batch.domain % world == rank).squeeze(1),
@@ -27,32 +51,34 @@ LAYOUTS = {
 
 
 def parts(dtype: torch.dtype = torch.float64) -> dict[str, nn.Module]:
-    """Small parts of Fig. 1, the same at every call."""
+    """Small parts of Fig. 1, the same at every call: two domain heads for the site, one of them on an inner layer."""
     torch.manual_seed(0)
+    encoder = build_encoder(VggConfig(channels=(4, 6), features=5), (8, 8, 4), layers=("blocks.2",))
+    config = DomainHeadConfig(hidden=4, dropout=0)
     built = {
-        "encoder": build_encoder(VggConfig(channels=(4, 6), features=5), (8, 8, 4)),
-        "task_head": head(HeadConfig(hidden=4), 5, 1),
-        "domain_head": head(HeadConfig(hidden=4), 5, 3),
+        "encoder": encoder,
+        "task_head": TaskHead(HeadConfig(hidden=4), 5, 1),
+        **{head_of(name): DomainHeads(config, encoder.widths, outputs) for name, outputs in ((SITE, 3), ("sex", 2))},
     }
-    with torch.no_grad():  # a head with an opinion: at the uniform answer the confusion has no gradient to speak of
-        built["domain_head"][-1].weight.mul_(20)
+    with torch.no_grad():  # heads with an opinion: at the uniform answer the confusion has no gradient to speak of
+        for name in BOTH:
+            for one in built[head_of(name)].heads:
+                one[-1].weight.mul_(20)
     return {name: module.to(dtype) for name, module in built.items()}
 
 
-def network(wrap=lambda part: part) -> Network:  # noqa: ANN001
+def network(wrap: Callable[[nn.Module], nn.Module] = lambda part: part) -> Network:
     """The parts with a task in plain units."""
     task = Regression(RegressionConfig(), torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
-    return Network({name: wrap(module) for name, module in parts().items()}, task)
+    found = {SITE: Confound.site(3), "sex": SEX}
+    return Network({name: wrap(module) for name, module in parts().items()}, task, found, ("age", "sex"))
 
 
 def shares(step: int, rank: int, world: int, *, layout: str, distinct: bool) -> StepBatch:
-    """This rank's share of a step, X_u being X_p or a batch of its own."""
-    main = batch_of(step, 11, seed=0)
-    mine = share_of(main, LAYOUTS[layout](main, rank, world))
-    if not distinct:
-        return {"main": mine, "unlearn": mine}
-    other = batch_of(step, 7, seed=1)
-    return {"main": mine, "unlearn": share_of(other, LAYOUTS[layout](other, rank, world))}
+    """This rank's share of a step: X_u is X_p for the site, or a batch of its own, as it always is for the sex."""
+    main, other, third = (batch_of(step, scans, seed=seed) for seed, scans in enumerate((11, 7, 8)))
+    mine, theirs, sexes = (share_of(batch, LAYOUTS[layout](batch, rank, world)) for batch in (main, other, third))
+    return {"main": mine, role_of(SITE): theirs if distinct else mine, role_of("sex"): sexes}
 
 
 def weights(net: Network) -> dict[str, Tensor]:
@@ -72,8 +98,8 @@ def trained(
     steps: int = 4,
     layout: str = "dealt",
     distinct: bool = True,
-    wrap=lambda part: part,
-) -> dict[str, Tensor]:  # noqa: ANN001
+    wrap: Callable[[nn.Module], nn.Module] = lambda part: part,
+) -> dict[str, Tensor]:
     """Weights after a few steps."""
     net = network(wrap)
     optimisers = build_optimisers(StageConfig(name="s", method=config, learning_rate=1e-2), net)
@@ -91,7 +117,7 @@ def distance(these: dict[str, Tensor], those: dict[str, Tensor]) -> float:
 
 def test_every_method_is_tried() -> None:
     """No method is left out of these tests."""
-    assert set(CONFIGS) == set(METHODS)
+    assert {config.name for config in CONFIGS.values()} == set(METHODS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -104,6 +130,7 @@ def test_a_phase_moves_its_own_parts_only(name: str) -> None:
         take_step(net, (phase,), shares(0, 0, 1, layout="dealt", distinct=True), build_optimisers(stage, net), 1)
         moved = {key for key, value in weights(net).items() if not torch.equal(value, before[key])}
         assert moved == {key for key in before if key.split(".")[0] in phase.updates}, phase.name
+        assert phase.updates, "a phase that moves nothing"
 
 
 def test_sharing_a_forward_changes_nothing() -> None:
@@ -120,29 +147,25 @@ def test_alpha_and_beta_do_nothing_under_adam() -> None:
     assert distance(plain, heavy) < 1e-3 * distance(plain, weights(network()))
 
 
-def _train_on_rank(rank: int, world: int, folder: Path, name: str, layout: str, distinct: bool) -> None:
+def _train_on_rank(rank: int, world: int, folder: Path, layout: str) -> None:
     runtime = Runtime(EngineConfig(bucket_mb=0.001))  # many buckets
-    torch.save(
-        trained(CONFIGS[name], rank, world, layout=layout, distinct=distinct, wrap=runtime.wrap), folder / f"{rank}.pt"
-    )
+    for index, (name, config) in enumerate(CONFIGS.items()):
+        distinct = bool((index + world) % 2)
+        found = trained(config, rank, world, layout=layout, distinct=distinct, wrap=runtime.wrap)
+        torch.save(found, folder / f"{name}-{distinct}-{rank}.pt")
     runtime.close()
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize(
-    ("world", "layout", "name", "distinct"),
-    [
-        (2, "dealt", "unlearning", True),
-        (3, "one site a rank", "unlearning", True),
-        (2, "an idle rank", "unlearning", False),
-        (2, "one site a rank", "standard", False),
-    ],
-)
-def test_any_number_of_ranks_is_one_process(world: int, layout: str, name: str, distinct: bool, tmp_path: Path) -> None:
-    """Steps on several ranks with uneven shares give the weights of one process that holds the whole batch (float64)."""
-    on_ranks(world, _train_on_rank, tmp_path, name, layout, distinct)
-    expected = trained(CONFIGS[name], distinct=distinct)
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)]
-    for key, value in expected.items():
-        assert all(torch.equal(found[0][key], other[key]) for other in found), f"ranks differ in {key}"
-        assert torch.allclose(found[0][key], value, rtol=0, atol=1e-10), key
+@pytest.mark.parametrize(("world", "layout"), [(2, "dealt"), (3, "one site a rank"), (2, "an idle rank")])
+def test_any_number_of_ranks_is_one_process(world: int, layout: str, tmp_path: Path) -> None:
+    """Steps of every method on several ranks with uneven shares give the weights of one process (float64), pairs included."""
+    on_ranks(world, _train_on_rank, tmp_path, layout)
+    for file in sorted(tmp_path.glob("*-0.pt")):
+        name, distinct, _ = file.stem.split("-")
+        expected = trained(CONFIGS[name], distinct=distinct == "True")
+        found = [torch.load(tmp_path / f"{name}-{distinct}-{rank}.pt", weights_only=True) for rank in range(world)]
+        for key, value in expected.items():
+            assert all(torch.equal(found[0][key], other[key]) for other in found), f"{name}: ranks differ in {key}"
+            assert torch.allclose(found[0][key], value, rtol=0, atol=1e-10), f"{name}: {key}"
+    assert len(list(tmp_path.iterdir())) == world * len(CONFIGS)

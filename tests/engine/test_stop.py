@@ -25,10 +25,10 @@ from pathlib import Path
 from distunlearn.engine import train as engine
 from tiny_run import tiny
 honest, steps = engine.take_step, iter(range(1, 1000))
-def told(*arguments):
+def told(*arguments, **named):
     if next(steps) == 3 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
-    return honest(*arguments)
+    return honest(*arguments, **named)
 engine.take_step = told
 engine.train(tiny(Path(sys.argv[1])), Path(sys.argv[2]))
 """
@@ -56,10 +56,10 @@ def test_a_signalled_run_stops_and_goes_on(
     engine.train(config, tmp_path / "quiet")
     honest, steps = engine.take_step, iter(range(1, 1000))
 
-    def told(*arguments: object) -> object:
+    def told(*arguments: object, **named: object) -> object:
         if next(steps) in {3, 4}:  # a second signal changes nothing
             os.kill(os.getpid(), number)
-        return honest(*arguments)  # type: ignore[arg-type]
+        return honest(*arguments, **named)  # type: ignore[arg-type]
 
     before = signal.getsignal(number)
     monkeypatch.setattr(engine, "take_step", told)

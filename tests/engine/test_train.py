@@ -63,10 +63,10 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     config = tiny(planted_shards, "engine.checkpoint_minutes=0")
     honest, steps = engine.take_step, iter(range(1, 1000))
 
-    def power_cut(*arguments: object) -> object:
+    def power_cut(*arguments: object, **named: object) -> object:
         if next(steps) > stop_at:
             raise KeyboardInterrupt
-        return honest(*arguments)  # type: ignore[arg-type]
+        return honest(*arguments, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(engine, "take_step", power_cut)
