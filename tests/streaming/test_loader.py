@@ -196,3 +196,49 @@ def test_a_label_that_no_scan_has_is_refused(study: Study) -> None:
     """A target is looked for before anything is read."""
     with pytest.raises(UserError, match=r"no scan has the label 'iq' \(known: age, sex\)"):
         next(loader(study, target=("iq",)).batches(0, 1))
+
+
+def test_unlearning_can_use_another_data_set(study: Study, tmp_path: Path) -> None:
+    """X_u may come from a separate, unlabelled study of the same sites, if it was prepared alike."""
+    for site in study.sites:
+        write_site(tmp_path / "more", site, {"train": [None] * 4})
+        write_site(tmp_path / "other", site, {"train": [None] * 4}, preprocessing={"normalise": "brain"})
+    main = select(study, Selection(), split="train", needs=("age",))
+    more = select(read_study(tmp_path / "more", study.sites), Selection(), split="train")
+    roles = {"main": (main, main.plan(8, seed=0, role="main")), "unlearn": (more, more.plan(8, seed=0, role="unlearn"))}
+    for batches in Loader(study, roles, target=("age",)).batches(0, 2):
+        assert set(batches["unlearn"].domain.tolist()) == {0, 1, 2}
+        assert batches["unlearn"].target.isnan().all()
+        assert not batches["main"].target.isnan().any()
+    other = select(read_study(tmp_path / "other", study.sites), Selection(), split="train")
+    with pytest.raises(UserError, match="unlearn: its scans were prepared otherwise than the study's"):
+        Loader(study, roles | {"unlearn": (other, other.plan(8, seed=0, role="unlearn"))})
+
+
+def test_ranks_share_a_digest_exactly_when_they_would_train_on_the_same(study: Study, tmp_path: Path) -> None:
+    """Other draws, another batch, other contents of a scan or another target change it; the rank does not."""
+    whole = loader(study, target=("age",))
+    assert whole.digest() == loader(study, target=("age",), rank=1, world_size=2).digest()
+    for site, ages in (
+        ("tiny", [50.0]),
+        ("small", [50.0 + i for i in range(7)]),
+        ("large", [40.0 + i for i in range(30)]),
+    ):
+        write_site(tmp_path / "other", site, {"train": ages, "test": [50.0, 60.0]}, canary=7)
+    changed = [
+        loader(study, batch=9, target=("age",)),
+        loader(study),
+        loader(read_study(tmp_path / "other"), target=("age",)),
+    ]
+    assert whole.digest() not in {other.digest() for other in changed}
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/streaming.md shows is what works."""
+    for site in ("biobank", "oasis", "whitehall"):
+        write_site(tmp_path / "shards", site, {"train": [50.0 + i for i in range(9)]})
+    text = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Batch] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    assert names["batch"].volume.shape == (16, 1, *SHAPE)
