@@ -1,7 +1,7 @@
 """How fast scans reach the training loop, beside the loaders that others use, as markdown tables for docs/benchmarks.md.
 
     python -m venv peers
-    python -c "import os, site; print(site.getsitepackages()[0], os.getcwd(), sep='\\n')" > "$(echo peers/lib/python3*/site-packages)/project.pth"
+    python -c "import os, site; print(site.getsitepackages()[0], os.getcwd(), sep=chr(10))" > "$(echo peers/lib/python3*/site-packages)/project.pth"
     peers/bin/pip install --no-deps mosaicml-streaming catalogue litdata monai lightning-utilities obstore tifffile brotli zstd python-snappy cramjam boto3 botocore s3transfer jmespath
     peers/bin/python benchmarks/loader.py FOLDER --rounds 7
 
