@@ -1,5 +1,6 @@
 """Brain extraction by deepbet (Fisch et al. 2024; weights in its wheel), an extra that brings torch into the workers."""
 
+import os
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,7 @@ def extract_brain(voxels: Float32[np.ndarray, "X Y Z"]) -> Bool[np.ndarray, "X Y
 
 @cache
 def _extractor() -> Any:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for every core already
     try:
         from deepbet import BrainExtraction  # type: ignore[import-not-found,unused-ignore] # an extra
     except ImportError:

@@ -2,7 +2,9 @@
 
 import stat
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from isal import isal_zlib
@@ -42,8 +44,12 @@ def read_nifti(source: Path | bytes, *, orientation_from: Orientation = "agree")
     Raises:
         Refusal: with the rule that the file breaks.
     """
-    data = source if isinstance(source, bytes) else _read_file(source)
-    header = _header(data, orientation_from)
+    with BytesIO(source) if isinstance(source, bytes) else _open(source) as stream:
+        header = _header(stream.read(ENOUGH_ZIPPED), orientation_from)
+        if stream.seek(0, 2) > header.length + header.length // 1000 + ENOUGH_ZIPPED:  # gzip never adds so much
+            raise Refusal("trailing-bytes", "is larger than its header promises; write it again with any NIfTI tool")
+        stream.seek(0)
+        data = stream.read()
     data = _inflate(data, header.length, whole=True) if data[:2] == GZIP else data
     if len(data) < header.length:
         raise Refusal(
@@ -62,25 +68,24 @@ def check_nifti(path: Path, *, orientation_from: Orientation = "agree") -> Heade
     Raises:
         Refusal: with the rule that the header breaks.
     """
-    return _header(_read_file(path, ENOUGH_ZIPPED), orientation_from)
+    with _open(path) as stream:
+        return _header(stream.read(ENOUGH_ZIPPED), orientation_from)
 
 
-def _header(data: bytes, orientation_from: Orientation) -> Header:
-    zipped = data[:2] == GZIP
-    start = _inflate(data[:ENOUGH_ZIPPED], HEADER_BYTES, whole=False) if zipped else data[:HEADER_BYTES]
-    return read_header(start, orientation_from)
+def _header(start: bytes, orientation_from: Orientation) -> Header:
+    zipped = start[:2] == GZIP
+    return read_header(_inflate(start, HEADER_BYTES, whole=False) if zipped else start, orientation_from)
 
 
-def _read_file(path: Path, most: int = -1) -> bytes:
+def _open(path: Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise Refusal("no-file", "is no regular file")
-        with path.open("rb") as stream:
-            return stream.read(most)
+            raise Refusal("no-file", "is no regular file; name the file itself")
+        return path.open("rb")
     except FileNotFoundError:
         raise Refusal("missing-file", "is not there, or is a link to nowhere; with datalad, get it first") from None
     except OSError as error:
-        raise Refusal("unreadable", f"cannot be read ({error.strerror})") from None
+        raise Refusal("unreadable", f"cannot be opened ({error.strerror}); look at who may read it") from None
 
 
 def _inflate(data: bytes, length: int, *, whole: bool) -> bytes:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from nibabel.affines import obliquity
+
 from distunlearn.prepare.assign import Splits, check_sites, split_by_person
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.mapping import read_splits
@@ -14,6 +17,9 @@ from distunlearn.prepare.scans import Found, Scan
 from distunlearn.prepare.sources import find
 from distunlearn.progress import progress
 from distunlearn.shard_format import MISSING, SPLITS
+
+OBLIQUE = 30
+"""Degrees off the axes that are worth a note."""
 
 
 @dataclass(frozen=True)
@@ -57,25 +63,26 @@ def preview(sources: Sequence[Path], config: PrepareConfig, *, split_file: Path 
 
 def _check_headers(found: Found, config: PrepareConfig) -> list[Scan]:
     kept = []
+    oblique: Counter[str] = Counter()
     with progress("check headers", len(found.scans), "scans") as advance:
         for scan in found.scans:
-            refusal = _check_header(scan, config)
-            if refusal:
-                found.refuse(scan.site, refusal, scan.place, str(scan.path))
-            else:
+            try:
+                oblique[scan.site] += _degrees_off(scan, config) > OBLIQUE
                 kept.append(scan)
+            except Refusal as refusal:
+                found.refuse(scan.site, refusal, scan.place, str(scan.path))
             advance()
+    found.notes += [f"{site}: {n} scans lie more than {OBLIQUE}° off the axes; they are turned by quarter turns only"
+                    for site, n in oblique.items() if n]  # fmt: skip
     return kept
 
 
-def _check_header(scan: Scan, config: PrepareConfig) -> Refusal | None:
-    try:
-        for path in (scan.path, scan.segmentation):
-            if path:
-                check_nifti(path, orientation_from=config.orientation_from)
-    except Refusal as refusal:
-        return refusal
-    return None
+def _degrees_off(scan: Scan, config: PrepareConfig) -> float:
+    """How far a scan whose headers pass is turned away from the axes of the body."""
+    headers = [
+        check_nifti(path, orientation_from=config.orientation_from) for path in (scan.path, scan.segmentation) if path
+    ]
+    return float(np.degrees(obliquity(headers[0].affine).max())) if headers else 0.0
 
 
 def _preview(site: str, kept: list[Scan], found: Found, splits: Splits) -> SitePreview:

@@ -94,11 +94,9 @@ def prepare_scan(path: Path, preprocessing: dict[str, Any]) -> Float32[np.ndarra
 def _brain(voxels: Num[np.ndarray, "X Y Z"], image: Image, preprocessing: Preprocessing) -> Num[np.ndarray, "X Y Z"]:
     if preprocessing.brain_extraction == "none":
         return voxels
-    scaled = voxels.astype(np.float32) * np.float32(image.slope) + np.float32(image.intercept)
-    outside = ~extract_brain(scaled)
-    kept = voxels.copy()
-    # What is zero in the scan's own units: not every file stores zero as zero.
-    kept[outside] = round(-image.intercept / image.slope) if kept.dtype.kind != "f" else -image.intercept / image.slope
+    kept = voxels.astype(np.float32)
+    zero = np.float32(-image.intercept / image.slope)  # not every file stores zero as zero
+    kept[~extract_brain((kept - zero) * np.float32(image.slope))] = zero
     return kept
 
 
