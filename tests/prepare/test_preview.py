@@ -30,7 +30,7 @@ def test_a_dry_run_counts_what_would_be_kept_and_dropped_and_writes_nothing(tmp_
         "7",
         "20–27",
     )
-    assert sum(int(cells[split]) for split in ("train", "val", "test")) == 8
+    assert sum(int(cells.get(split, 0)) for split in ("train", "val", "test")) == 8
     assert "participants.tsv line 4: is no NIfTI file" in told
     assert "sub-02" not in told
     assert [path.name for path in tmp_path.iterdir()] == ["siteA"]
