@@ -33,7 +33,11 @@ box=$(buildah "${store[@]}" from --pull-never distunlearn:cpu)
 trap 'buildah "${store[@]}" rm "$box" > /dev/null' EXIT
 mkdir -p "$folder/data"
 chmod 777 "$folder/data"
-inside() { buildah "${store[@]}" run --user 10001 --volume "$folder/data:/data" "$box" -- /usr/bin/tini -- "$@"; }
+# Docker makes tini the first process and the container's name known; this isolation does neither.
+inside() {
+    buildah "${store[@]}" run --user 10001 --hostname localhost --env TINI_SUBREAPER=1 --volume "$folder/data:/data" "$box" -- \
+        /usr/bin/tini -- "$@"
+}
 inside distunlearn --help
 inside sh -c 'id --user; cd /data
     distunlearn simulate study --biobank 60 --oasis 24 --whitehall 20 --travelling 4 --workers 2

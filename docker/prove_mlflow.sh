@@ -13,7 +13,7 @@ cd "$folder"
 postgres=$(dirname "$(readlink -f /usr/lib/postgresql/*/bin/initdb | tail -n 1)")
 export OMP_NUM_THREADS=1 AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret AWS_DEFAULT_REGION=us-east-1
 export AWS_ENDPOINT_URL_S3=http://127.0.0.1:9500 MLFLOW_S3_ENDPOINT_URL=http://127.0.0.1:9500
-export MLFLOW_BACKEND_STORE_URI=postgresql://mlflow@127.0.0.1:5500/mlflow MLFLOW_ARTIFACTS_DESTINATION=s3://mlflow
+export MLFLOW_BACKEND_STORE_URI=postgresql+psycopg2://mlflow@127.0.0.1:5500/mlflow MLFLOW_ARTIFACTS_DESTINATION=s3://mlflow
 export MLFLOW_DISABLE_TELEMETRY=true
 server=http://127.0.0.1:5600 started=()
 
@@ -21,10 +21,10 @@ say() { printf '== %s\n' "$*"; }
 as_postgres() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
 stop_all() {
     for process in "${started[@]}"; do
-        kill -CONT -- "-$process" 2> /dev/null && kill -- "-$process" 2> /dev/null
+        kill -CONT -- "-$process" 2> /dev/null && kill -KILL -- "-$process" 2> /dev/null
     done
     as_postgres "$postgres/pg_ctl" --pgdata "$folder/postgres" --mode immediate stop > /dev/null 2>&1
-} 
+}
 trap stop_all EXIT
 start() { # in a group of its own, so that its workers can be stopped with it
     set -m

@@ -19,7 +19,12 @@ DATABASE = "mlflow.db"
 FILES = "mlartifacts"
 SQLITE = "sqlite:///"
 
-ALWAYS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+ALWAYS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 """MLflow reports to its makers unless told not to, and reads this when it is imported."""
 UNLESS_SET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
