@@ -45,14 +45,15 @@ class Network:
         return batch.target[:, (self.labels or self.task.targets).index(name)]
 
     def call(self, part: Part, values: Tensor, *, moves: bool) -> Tensor:
-        """Run a part on values; frozen (gradients go through it, not into it) unless it `moves`."""
+        """Run a part on values; frozen unless it `moves`: gradients go through it, not into it, and no buffer changes."""
         module = self.parts[part]
         if moves:
             output: Tensor = module(values)
             return output
         plain = unwrapped(module)
         frozen = {name: parameter.detach() for name, parameter in plain.named_parameters()}
-        through: Tensor = functional_call(plain, frozen, (values,))
+        running = {name: buffer.clone() for name, buffer in plain.named_buffers()}
+        through: Tensor = functional_call(plain, frozen | running, (values,))
         return through
 
 

@@ -2,10 +2,14 @@
 
 from typing import Literal
 
+import torch
 from torch import nn
 
-Norm = Literal["group", "instance", "layer", "batch", "none"]
+from distunlearn.models.sync_norm import SyncNorm
+
+Norm = Literal["sync", "group", "instance", "layer", "batch", "none"]
 """
+sync: by all scans of the global batch, whichever ranks hold them; the same on any number of ranks, in any placement.
 group, instance, layer: each scan by itself; the same on any number of ranks and in any placement.
 batch: by the scans of *this rank's* share of the batch, so results change with the world size; a rank that holds one
   site only would normalise the site away while training and find it back when testing, and is refused (`engine.build`).
@@ -15,6 +19,8 @@ none: no normalisation.
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
     """The normalisation of a 3-D feature map with `channels` channels."""
+    if norm == "sync":
+        return nn.SyncBatchNorm(channels) if torch.cuda.is_available() else SyncNorm(channels)
     if norm == "batch":
         return nn.BatchNorm3d(channels)
     if norm == "instance":

@@ -23,7 +23,7 @@ class VggConfig(Strict):
     """Convolutions of each block; two in every block if not given. The authors': (2, 2, 2, 3, 3, 3)."""
     features: int = 96
     """Width of the feature layer, the encoder's output."""
-    norm: Norm = "group"
+    norm: Norm = "sync"
     """What normalises within a block; see `models.norm` for what each does across ranks."""
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from distunlearn.config import load
-from distunlearn.models import ENCODERS, VggConfig, build_encoder
+from distunlearn.models import VggConfig, build_encoder
 from distunlearn.models.norm import norm_layer
 
 
@@ -40,6 +40,10 @@ def test_batch_norm_depends_on_the_batch() -> None:
     assert not torch.allclose(norm_layer("batch", 6)(maps)[:1], norm_layer("batch", 6)(maps[:1]), atol=1e-3)
 
 
-def test_every_encoder_is_listed() -> None:
-    """The names that a configuration may give are those of ENCODERS."""
-    assert set(ENCODERS) == {"vgg3d", "mlp"}
+def test_sync_norm_alone_is_batch_norm() -> None:
+    """In one process the normalisation across ranks is batch normalisation, running figures included."""
+    torch.manual_seed(0)
+    maps = torch.randn(4, 6, 3, 3, 3)
+    ours, theirs = norm_layer("sync", 6), norm_layer("batch", 6)
+    assert torch.equal(ours(maps), theirs(maps))
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
