@@ -29,7 +29,9 @@ def command(*arguments: str, environment: dict[str, str] | None = None) -> subpr
     clean = {key: value for key, value in os.environ.items() if key not in {"RANK", "WORLD_SIZE", "MASTER_PORT"}}
     clean |= {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     root = Path(__file__).parents[1]
-    return subprocess.run(arguments, cwd=root, env=clean | (environment or {}), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        arguments, cwd=root, env=clean | (environment or {}), capture_output=True, text=True, check=False
+    )
 
 
 def set_options(*overrides: str) -> list[str]:

@@ -1,1 +1,1 @@
-
+"""What is run: what follows a training, suites of runs."""

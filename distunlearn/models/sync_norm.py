@@ -24,13 +24,13 @@ class SyncNorm(nn.BatchNorm3d):
             return normalised
         over = (0, 2, 3, 4)
         count = maps.new_tensor([maps.numel() // maps.shape[1]])
-        sums = all_reduce(torch.cat([count, maps.sum(over)]))
+        sums = _sum_of_ranks(torch.cat([count, maps.sum(over)]))
         voxels, mean = sums[0].detach(), sums[1:] / sums[0].detach()
         centred = maps - mean.view(-1, 1, 1, 1)
         # A second message, of centred values: E[x²] - E[x]² would cancel in single precision.
-        variance = all_reduce(centred.square().sum(over)) / voxels
+        variance = _sum_of_ranks(centred.square().sum(over)) / voxels
         self._follow(mean.detach(), variance.detach() * voxels / (voxels - 1))
-        scale = self.weight * torch.rsqrt(variance + self.eps)
+        scale: Tensor = self.weight * torch.rsqrt(variance + self.eps)
         return centred * scale.view(-1, 1, 1, 1) + self.bias.view(-1, 1, 1, 1)
 
     def _follow(self, mean: Float[Tensor, " C"], variance: Float[Tensor, " C"]) -> None:
@@ -41,3 +41,9 @@ class SyncNorm(nn.BatchNorm3d):
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
         self.num_batches_tracked.add_(1)
+
+
+def _sum_of_ranks(values: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+    """Add up over ranks; the gradients of all ranks are added up on the way back."""
+    total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
+    return total

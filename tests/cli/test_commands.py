@@ -31,7 +31,9 @@ def test_help_imports_nothing_heavy() -> None:
 def test_every_way_to_start(form: str, planted_shards: Path, tmp_path: Path) -> None:
     """Each way trains, with the processes that were asked for, and leaves a report."""
     run = tmp_path / "run"
-    done = command(*LAUNCHES[form], "train", "--preset", "demo", "--shards", str(planted_shards), "--out", str(run), *set_options())
+    done = command(
+        *LAUNCHES[form], "train", "--preset", "demo", "--shards", str(planted_shards), "--out", str(run), *set_options()
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "environment.json").read_text())["world_size"] == (1 if form == "plain" else 2)
     assert (run / "report.html").is_file()
@@ -64,7 +66,15 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
 def test_a_wrong_site_is_named(planted_shards: Path, tmp_path: Path) -> None:
     """A site that is not there is refused, and those that are there are named."""
     line = refused(
-        "train", "--preset", "demo", "--shards", str(planted_shards), "--out", str(tmp_path / "run"), "--set", "sites=[alpha, delta]"
+        "train",
+        "--preset",
+        "demo",
+        "--shards",
+        str(planted_shards),
+        "--out",
+        str(tmp_path / "run"),
+        "--set",
+        "sites=[alpha, delta]",
     )
     assert "delta" in line
     assert "gamma" in line
@@ -73,12 +83,30 @@ def test_a_wrong_site_is_named(planted_shards: Path, tmp_path: Path) -> None:
 def test_a_lonely_process_is_refused(planted_shards: Path, tmp_path: Path) -> None:
     """Accelerate asked for two processes and started one: refused, with the form that works."""
     environment = {"MASTER_PORT": "29500", "ACCELERATE_MIXED_PRECISION": "no"}
-    line = refused("train", "--preset", "demo", "--shards", str(planted_shards), "--out", str(tmp_path / "run"), environment=environment)
+    line = refused(
+        "train",
+        "--preset",
+        "demo",
+        "--shards",
+        str(planted_shards),
+        "--out",
+        str(tmp_path / "run"),
+        environment=environment,
+    )
     assert "started only this one" in line
     assert "--multi_gpu" in line
 
 
 def test_srun_without_ranks_is_refused(planted_shards: Path, tmp_path: Path) -> None:
     """Several tasks of srun without rank variables would be several runs: refused."""
-    line = refused("train", "--preset", "demo", "--shards", str(planted_shards), "--out", str(tmp_path / "run"), environment={"SLURM_STEP_NUM_TASKS": "2"})
+    line = refused(
+        "train",
+        "--preset",
+        "demo",
+        "--shards",
+        str(planted_shards),
+        "--out",
+        str(tmp_path / "run"),
+        environment={"SLURM_STEP_NUM_TASKS": "2"},
+    )
     assert "srun" in line
