@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,17 @@ from planted_study import write_shards
 def fabricated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three sites and two stages, `standard` (scanners 3 SD apart) and `unlearning` (no difference); read-only."""
     return write_run(tmp_path_factory.mktemp("runs") / "three_sites")
+
+
+@pytest.fixture(scope="session")
+def probed_run(fabricated_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `fabricated_run` with probes of both stages, in the quick form; read-only."""
+    from distunlearn.evaluate.probe import probe_run
+
+    run = tmp_path_factory.mktemp("probed") / "run"
+    shutil.copytree(fabricated_run, run)
+    probe_run(run, quick=True)
+    return run
 
 
 @pytest.fixture(scope="session")

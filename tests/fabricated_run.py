@@ -12,9 +12,9 @@ import yaml
 SITES: Mapping[str, tuple[float, float]] = {"biobank": (62.0, 7.0), "oasis": (55.0, 18.0), "whitehall": (69.0, 5.0)}
 """Mean and SD of age in years."""
 SCANS: Mapping[str, Mapping[str, int]] = {
-    "train": {"biobank": 160, "oasis": 60, "whitehall": 40},
+    "train": {"biobank": 100, "oasis": 50, "whitehall": 30},
     "val": {"biobank": 40, "oasis": 24, "whitehall": 20},
-    "test": {"biobank": 180, "oasis": 120, "whitehall": 100},
+    "test": {"biobank": 90, "oasis": 70, "whitehall": 60},
 }
 
 
@@ -24,7 +24,7 @@ class Study:
 
     shift: Mapping[str, float] = field(default_factory=lambda: {"standard": 3.0, "unlearning": 0.0})
     scans: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: SCANS)
-    travellers: int = 30
+    travellers: int = 40
     features: int = 12
     error: float = 4.0
     """SD of the predictions' error, in years."""

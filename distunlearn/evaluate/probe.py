@@ -13,7 +13,7 @@ from distunlearn.errors import UserError
 from distunlearn.evaluate.classifiers import PROBES, QUICK, Probe
 from distunlearn.evaluate.collapse import collapse_check
 from distunlearn.evaluate.null import RIDGES, null
-from distunlearn.evaluate.separability import Told, tell
+from distunlearn.evaluate.separability import Strongest, Told, mean_of, tell
 from distunlearn.evaluate.sets import ScanSet, TooFew, held_out_splits, scan_sets
 from distunlearn.evaluate.stage import Stage, read_stage
 from distunlearn.evaluate.travelling import as_dict, travelling_figures
@@ -29,12 +29,14 @@ class Effort:
     probes: Mapping[str, Probe]
     resamples: int
     permutations: int
+    draws: int
+    """Of the errors that are added to the label for the floor; one alone is a matter of luck."""
     scans: int
     """Of one site that are used at most."""
 
 
-FULL = Effort(PROBES, resamples=2000, permutations=1999, scans=600)
-SHORT = Effort(QUICK, resamples=500, permutations=499, scans=150)
+FULL = Effort(PROBES, resamples=2000, permutations=1999, draws=5, scans=600)
+SHORT = Effort(QUICK, resamples=500, permutations=499, draws=3, scans=150)
 
 
 def probe(stage_folder: Path, *, before: Path | None = None, quick: bool = False, seed: int = 0) -> dict[str, Any]:
@@ -90,27 +92,27 @@ def _examine(
     if isinstance(scans, TooFew):
         advance(4)
         return {"too_few": scans.why}
-    features = _of(stage, scans)
-    told = _tell(features, scans, effort, seed)
+    told = _tell(_of(stage, scans), scans, effort, seed)
+    best = told.strongest
     advance()
-    floors = {name: _tell(label[:, None], scans, effort, seed) for name, label in _labels(stage, scans, seed).items()}
+    floors = {name: mean_of(draws) for name, draws in _floors(stage, scans, effort, seed).items()}
     advance()
-    exchanged = null(features, scans, permutations=effort.permutations, seed=seed)
+    exchanged = null(_of(stage, scans), scans, permutations=effort.permutations, seed=seed)
     advance()
     found = {
         "how": scans.how,
         "scans": {site: int((scans.site == index).sum()) for index, site in enumerate(scans.sites)},
         "chance": 1 / len(scans.sites),
         "probes": {name: as_dict(interval) for name, interval in told.accuracy.items()},
-        "strongest": {"probe": told.name} | as_dict(told.strongest),
-        "floor": {name: {"probe": floor.name} | as_dict(floor.strongest) for name, floor in floors.items()},
-        "excess": as_dict(told.above(floors["label_with_error"])),
+        "strongest": {"probe": told.name} | as_dict(best.interval),
+        "floor": {name: as_dict(floor.interval) for name, floor in floors.items()},
+        "excess": as_dict(best.above(floors["label_with_error"])),
         "null": exchanged.figures() | {"probes": list(RIDGES)},
     }
     if earlier:
         was = _tell(_of(earlier, scans), scans, effort, seed)
-        found["before"] = {"stage": earlier.name, "probe": was.name} | as_dict(was.strongest)
-        found["change"] = as_dict(told.above(was))
+        found["before"] = {"stage": earlier.name, "probe": was.name} | as_dict(was.strongest.interval)
+        found["change"] = as_dict(best.above(was.strongest))
     advance()
     return found
 
@@ -124,10 +126,16 @@ def _tell(features: Float[ndarray, "n F"], scans: ScanSet, effort: Effort, seed:
     return tell(features, scans, probes=effort.probes, resamples=effort.resamples, seed=seed)
 
 
-def _labels(stage: Stage, scans: ScanSet, seed: int) -> dict[str, Float[ndarray, " n"]]:
-    """The label alone, and with the errors that the model makes on these scans, dealt out anew over all of them."""
+def _floors(stage: Stage, scans: ScanSet, effort: Effort, seed: int) -> dict[str, list[Strongest]]:
+    """What the label tells alone, and with the model's errors on these scans dealt out anew, several times over."""
+    rng = np.random.default_rng(seed)
     errors = stage.table["prediction"].to_numpy(float)[scans.rows] - scans.label
-    return {"label": scans.label, "label_with_error": scans.label + np.random.default_rng(seed).permutation(errors)}
+    noisy = [scans.label + rng.permutation(errors) for _ in range(effort.draws)]
+    seen = {"label": [scans.label], "label_with_error": noisy}
+    return {
+        name: [_tell(label[:, None], scans, effort, seed).strongest for label in labels]
+        for name, labels in seen.items()
+    }
 
 
 def _obtained(stage: Stage, effort: Effort, *, quick: bool, seed: int) -> dict[str, Any]:

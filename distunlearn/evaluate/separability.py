@@ -1,11 +1,14 @@
-"""How well the scanner can be told on a set of scans: the strongest probe, its and its interval."""
+"""How well the scanner can be told on a set of scans: the strongest probe and its interval.
 
-from collections.abc import Mapping
+Dimensions: `R` bootstrap resamples, `P` groups of scans.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from distunlearn.evaluate.classifiers import Probe
@@ -15,11 +18,35 @@ from distunlearn.metrics import Interval, percentiles, resample_people, resample
 
 
 @dataclass(frozen=True)
-class Told:
-    """How often probes told the site, on a set and in bootstrap resamples of its groups.
+class Strongest:
+    """Balanced accuracy of the strongest of several probes, and in bootstrap resamples, the maximum taken in each.
 
-    Two of them on one set are paired: the resamples are the same.
+    Two of them on one set of scans are paired: their resamples are the same.
     """
+
+    value: float
+    resampled: Float[ndarray, " R"]
+
+    @property
+    def interval(self) -> Interval:
+        """With an interval that allows for the probe's having been chosen as the strongest."""
+        return percentiles(self.value, self.resampled)
+
+    def above(self, other: "Strongest") -> Interval:
+        """How much better the site is told here than there, on the same scans."""
+        return percentiles(self.value - other.value, self.resampled - other.resampled)
+
+
+def mean_of(draws: Sequence[Strongest]) -> Strongest:
+    """The mean over draws of something random, such as the noise that was added to ages."""
+    return Strongest(
+        float(np.mean([draw.value for draw in draws])), np.mean([draw.resampled for draw in draws], axis=0)
+    )
+
+
+@dataclass(frozen=True)
+class Told:
+    """How often each probe told the site, on a set and in bootstrap resamples of its groups."""
 
     scans: ScanSet
     hits: Hits
@@ -47,23 +74,12 @@ class Told:
         return max(self.accuracy, key=lambda name: self.accuracy[name].value)
 
     @property
-    def strongest_resampled(self) -> Float[ndarray, " R"]:
-        """The maximum over the probes, taken anew in each resample."""
-        strongest: ndarray = np.max(list(self.resampled.values()), axis=0)
-        return strongest
-
-    @property
-    def strongest(self) -> Interval:
-        """The strongest probe's balanced accuracy; its interval allows for its having been chosen as the strongest."""
-        return percentiles(self.accuracy[self.name].value, self.strongest_resampled)
-
-    def above(self, other: "Told") -> Interval:
-        """How much better the strongest probe tells the site here than there, on the same scans."""
-        difference = self.strongest_resampled - other.strongest_resampled
-        return percentiles(self.strongest.value - other.strongest.value, difference)
+    def strongest(self) -> Strongest:
+        """The strongest probe's balanced accuracy."""
+        return Strongest(self.accuracy[self.name].value, np.max(list(self.resampled.values()), axis=0))
 
 
-def _balanced(hit: ndarray, site: Int[ndarray, " n"]) -> float:
+def _balanced(hit: Bool[ndarray, " n"], site: Int[ndarray, " n"]) -> float:
     return float(np.mean([hit[site == index].mean() for index in range(site.max() + 1)]))
 
 

@@ -41,7 +41,7 @@ def verdict(sets: dict[str, dict[str, Any]], collapse: dict[str, Any]) -> tuple[
         return UNDECIDED, f"Undecided: the scanner was not told beyond age ({figures}), but {more}."
     return (
         NOT_SEPARABLE,
-        f"Not separable beyond age: {figures}; a leak above {100 * max(left, 0):.0f} points is excluded.",
+        f"Not separable beyond age: {figures}; a leak above {100 * left:.0f} points is excluded.",
     )
 
 
@@ -52,8 +52,13 @@ def main_set(tried: dict[str, dict[str, Any]]) -> str:
 
 
 def left_over(found: dict[str, Any]) -> float:
-    """How far above the null the strongest probe may still be, by its 95% interval."""
-    return float(found["strongest"]["high"] - found["null"]["mean"])
+    """How far above the null the strongest probe may still be, by its 95% interval.
+
+    A probe that happened to do worse than the null is not taken as evidence for less than nothing: its interval then
+    counts from the null.
+    """
+    best = found["strongest"]
+    return float(best["high"] - min(best["value"], found["null"]["mean"]))
 
 
 def _told(found: dict[str, Any], sets: int) -> bool:

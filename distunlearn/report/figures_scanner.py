@@ -64,10 +64,10 @@ def _embedded(features: Float[ndarray, "n F"]) -> Float[ndarray, "n 2"]:
     if not standard.any():  # a collapsed encoder: one point
         return np.zeros((len(features), 2))
     narrow = PCA(min(50, *features.shape), random_state=0).fit_transform(standard)
+    start = "pca" if narrow.shape[1] > 1 else "random"
+    embedding = TSNE(2, perplexity=min(30, len(features) / 4), init=start, max_iter=500, random_state=0)
     with threadpool_limits(limits=1):
-        places: ndarray = TSNE(2, perplexity=min(30, len(features) / 4), init="random", random_state=0).fit_transform(
-            narrow
-        )
+        places: ndarray = embedding.fit_transform(narrow)
     return places.astype(float)
 
 

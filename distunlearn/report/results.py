@@ -92,7 +92,7 @@ class Row:
         return self.probe["verdict"] if self.probe else "not probed"
 
 
-def percent(interval: Mapping[str, float]) -> str:
+def percent(interval: Mapping[str, Any]) -> str:
     """An accuracy and its interval in percent."""
     return f"{100 * interval['value']:.0f} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
 

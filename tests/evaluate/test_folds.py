@@ -18,7 +18,7 @@ def test_a_person_is_not_recognised_instead_of_the_scanner() -> None:
     kept_together = out_of_fold(features, site, person, probes=nearest, seed=0)["k nearest"].mean()
     torn_apart = out_of_fold(features, site, np.arange(120), probes=nearest, seed=0)["k nearest"].mean()
     assert kept_together < 0.65
-    assert torn_apart > 0.95
+    assert torn_apart > 0.8
 
 
 @pytest.mark.parametrize("name", PROBES)

@@ -29,7 +29,9 @@ def test_a_partial_success_is_called_reduced(tmp_path: Path) -> None:
     sentences = probe_run(run, quick=True)
     assert list(sentences) == ["standard", "unlearning"]
     assert sentences["unlearning"].startswith("Reduced")
-    assert "too few people" in json.loads((run / "standard" / "probe.json").read_text())["sets"]["travelling"]["too_few"]
+    assert (
+        "too few people" in json.loads((run / "standard" / "probe.json").read_text())["sets"]["travelling"]["too_few"]
+    )
 
 
 def test_a_collapsed_stage_is_no_success(tmp_path: Path) -> None:

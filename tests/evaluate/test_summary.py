@@ -53,6 +53,8 @@ def test_a_run_that_diverged_is_summarised_without_figures(fabricated_run: Path,
     """Predictions that are no numbers give no mean, and no crash."""
     shutil.copytree(fabricated_run, tmp_path / "run")
     path = tmp_path / "run" / "standard" / "predictions.tsv"
-    pd.read_csv(path, sep="\t", keep_default_na=False).assign(prediction=np.nan).to_csv(path, sep="\t", index=False, na_rep="n/a")
+    pd.read_csv(path, sep="\t", keep_default_na=False).assign(prediction=np.nan).to_csv(
+        path, sep="\t", index=False, na_rep="n/a"
+    )
     cells = summarise(path.parent)["splits"]["test"]
     assert all(cell == {"suppressed": "predictions are not finite"} for cell in cells.values())

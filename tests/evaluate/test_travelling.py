@@ -13,7 +13,7 @@ from distunlearn.evaluate.travelling import travelling_figures
 
 @pytest.fixture(scope="module")
 def stage(fabricated_run: Path) -> Stage:
-    """A stage with 30 travelling people."""
+    """A stage with 40 travelling people."""
     return read_stage(fabricated_run / "standard")
 
 
@@ -39,7 +39,7 @@ def test_scanners_that_agree_agree_perfectly(stage: Stage) -> None:
     same = replace(stage, table=stage.table.assign(prediction=stage.table["target"]))
     found = travelling_figures(same, travellers_of(stage))
     assert found["agreement"] == pytest.approx(1)
-    assert found["people"] == 30
+    assert found["people"] == 40
 
 
 def test_feature_distance_is_in_units_of_another_person(stage: Stage) -> None:
@@ -47,7 +47,7 @@ def test_feature_distance_is_in_units_of_another_person(stage: Stage) -> None:
     scans = travellers_of(stage)
     rng = np.random.default_rng(0)
     features = np.zeros_like(stage.features)
-    features[scans.rows] = rng.normal(size=(30, features.shape[1]))[scans.group]
+    features[scans.rows] = rng.normal(size=(40, features.shape[1]))[scans.group]
     assert travelling_figures(replace(stage, features=features), scans)["feature_distance"] == pytest.approx(0)
-    features[scans.rows] = rng.normal(size=(90, features.shape[1]))
+    features[scans.rows] = rng.normal(size=(120, features.shape[1]))
     assert travelling_figures(replace(stage, features=features), scans)["feature_distance"] == pytest.approx(1, abs=0.1)

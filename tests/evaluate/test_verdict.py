@@ -9,7 +9,9 @@ from distunlearn.evaluate.verdict import left_over, main_set, verdict
 SOUND: dict[str, Any] = {"reasons": []}
 
 
-def found(*, strongest: float = 0.35, p: float = 0.5, p_below: float = 0.5, change: float | None = None, scans: int = 40) -> dict[str, Any]:
+def found(
+    *, strongest: float = 0.35, p: float = 0.5, p_below: float = 0.5, change: float | None = None, scans: int = 40
+) -> dict[str, Any]:
     """What was found on one set: intervals are five points to either side."""
     result: dict[str, Any] = {
         "scans": {"a": scans, "b": scans, "c": scans},
@@ -43,7 +45,7 @@ def test_each_rule_leads_to_its_verdict(sets: dict[str, dict[str, Any]], expecte
     """Told on any set is separable; a loss makes it reduced; not told needs a narrow interval; nothing tried decides nothing."""
     name, sentence = verdict(sets, SOUND)
     assert name == expected
-    assert sentence.lower().startswith(expected.split()[0])
+    assert sentence.lower().startswith(expected.split(maxsplit=1)[0])
 
 
 def test_a_collapse_comes_before_everything() -> None:
@@ -54,7 +56,7 @@ def test_a_collapse_comes_before_everything() -> None:
 
 
 def test_more_sets_ask_for_a_smaller_p_value() -> None:
-    """p = 0.02 decides on one set and not among three, so that the level holds for all together."""
+    """A p value of 0.02 decides on one set and not among three, so that the level holds for all together."""
     assert verdict({"matched": found(p=0.02)}, SOUND)[0] == "separable"
     three = {"matched": found(p=0.02), "natural": found(), "travelling": found()}
     assert verdict(three, SOUND)[0] == "not separable beyond age"
@@ -67,6 +69,14 @@ def test_below_chance_is_called_what_it_is() -> None:
 
 def test_the_figures_come_from_scans_on_which_age_cannot_help() -> None:
     """The larger of the matched and the travelling set stands for all; the natural one only when it is alone."""
-    assert main_set({"natural": found(scans=900), "matched": found(scans=40), "travelling": found(scans=50)}) == "travelling"
+    assert (
+        main_set({"natural": found(scans=900), "matched": found(scans=40), "travelling": found(scans=50)})
+        == "travelling"
+    )
     assert main_set({"natural": found()}) == "natural"
+
+
+def test_what_may_be_left_never_counts_from_below_the_null() -> None:
+    """Five points of interval above a strongest probe that is five above the null; a probe below it is not believed."""
     assert left_over(found(strongest=0.4)) == pytest.approx(0.1)
+    assert left_over(found(strongest=0.25)) == pytest.approx(0.05)

@@ -1,0 +1,50 @@
+"""Probes on planted truths: what is there is told, what is not there is not, as often as the levels say.
+
+The fabricated features hold people's age and themselves; with `shift` above zero the scanner too. In every study age
+tells the scanner well above chance, so that a probe which is not held against age would always cry wolf.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricated_run import Study, write_run
+
+from distunlearn.evaluate.probe import probe
+
+SETS = ("natural", "matched", "travelling")
+
+
+def probed(folder: Path, seed: int, *, shift: float, quick: bool) -> dict[str, Any]:
+    """What is found in one fabricated study."""
+    run = write_run(folder / f"{shift}-{seed}", Study(shift={"stage": shift}), seed=seed)
+    return probe(run / "stage", quick=quick)
+
+
+def test_planted_scanners_are_told_and_absent_ones_are_not(tmp_path: Path) -> None:
+    """A study with a scanner is called separable; of three without, at most one cries wolf."""
+    without = [probed(tmp_path, seed, shift=0.0, quick=True)["verdict"] for seed in range(3)]
+    assert probed(tmp_path, 0, shift=1.5, quick=True)["verdict"] == "separable"
+    assert without.count("separable") <= 1
+
+
+@pytest.mark.slow
+def test_over_twenty_seeds_the_error_rates_are_those_stated(tmp_path: Path) -> None:
+    """Twenty studies with a scanner are all told; of twenty without, no more cry wolf than a level of 5% allows.
+
+    Each bound is one that a right procedure breaks in less than one of a hundred such tests: more than four of twenty
+    verdicts, or more than eight of the sixty p values below 0.05. The 95% interval of the strongest probe may miss the
+    null mean in at most six of sixty.
+    """
+    told = [probed(tmp_path, seed, shift=1.5, quick=False) for seed in range(20)]
+    assert [found["verdict"] for found in told] == ["separable"] * 20
+    assert all(found["sets"][name]["excess"]["low"] > 0 for found in told for name in ("matched", "travelling"))
+    without = [probed(tmp_path, seed, shift=0.0, quick=False) for seed in range(20)]
+    assert [found["verdict"] for found in without].count("separable") <= 4
+    sets = [found["sets"][name] for found in without for name in SETS]
+    assert sum(each["null"]["p"] <= 0.05 for each in sets) <= 8
+    missed = [
+        each["strongest"]["low"] > each["null"]["mean"] or each["strongest"]["high"] < each["null"]["mean"]
+        for each in sets
+    ]
+    assert sum(missed) <= 6

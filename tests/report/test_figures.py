@@ -1,0 +1,84 @@
+"""Figures: what is drawn is what was measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fabricated_run import SCANS, SITES, Study, write_run
+
+from distunlearn.report import figures
+from distunlearn.report.drawing import COLOURS, colour, marker
+from distunlearn.report.figures_data import ages
+from distunlearn.report.figures_error import error_by_age
+from distunlearn.report.figures_scanner import tsne
+from distunlearn.report.record import read_run
+
+
+def test_a_run_has_every_figure_under_its_name(probed_run: Path) -> None:
+    """One of each kind, those of a stage under the stage's name."""
+    expected = {
+        "ages",
+        "loss/task",
+        "loss/domain",
+        "loss/confusion",
+        "validation",
+        "error_by_site",
+        "scanner_accuracy",
+        "travelling",
+    }
+    expected |= {
+        f"{kind}/{stage}"
+        for kind in ("tsne", "error_by_age", "calibration", "age_bias")
+        for stage in ("standard", "unlearning")
+    }
+    assert set(figures(probed_run)) == expected
+
+
+def test_age_distributions_have_area_one(fabricated_run: Path) -> None:
+    """A site of few scans is as large as one of many, as in the paper's Fig. 2."""
+    axes = ages(read_run(fabricated_run)).axes[0]
+    outlines = [patch.get_path().vertices for patch in axes.patches if not patch.get_fill()]
+    areas = [abs(np.trapezoid(vertices[:, 1], vertices[:, 0])) for vertices in outlines]
+    assert len(areas) == len(SITES)
+    assert areas == pytest.approx([1.0] * len(SITES))
+
+
+def test_a_site_of_few_people_is_not_drawn(tmp_path: Path) -> None:
+    """Four people would be recognised by their ages."""
+    few = dict(SCANS) | {"test": {"biobank": 30, "oasis": 4, "whitehall": 20}}
+    run = read_run(write_run(tmp_path / "run", Study(scans=few)))
+    drawn = error_by_age(run, run.last).axes[0].get_legend_handles_labels()[1]
+    assert drawn == ["biobank", "whitehall"]
+
+
+def test_tsne_is_the_same_every_time_and_shows_held_out_scans(fabricated_run: Path) -> None:
+    """Twice the same picture; as many dots as there are test scans."""
+    run = read_run(fabricated_run)
+    first, second = ([dots.get_offsets() for dots in tsne(run, run.last).axes[0].collections] for _ in range(2))
+    assert [len(dots) for dots in first] == [SCANS["test"][site] for site in SITES]
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_a_single_feature_can_be_drawn(fabricated_run: Path) -> None:
+    """An encoder that keeps one number has a picture too."""
+    run = read_run(fabricated_run)
+    narrow = replace(run.last, stage=replace(run.last.stage, features=run.last.stage.features[:, :1]))
+    assert len(tsne(run, narrow).axes[0].collections) == len(SITES)
+
+
+@pytest.mark.parametrize("value", [0.25, np.nan])
+def test_a_collapsed_or_diverged_encoder_is_drawn_without_a_crash(fabricated_run: Path, value: float) -> None:
+    """Constant features are one point; features that are no numbers are words instead of a picture."""
+    run = read_run(fabricated_run)
+    stage = run.last
+    broken = replace(stage, stage=replace(stage.stage, features=np.full_like(stage.stage.features, value)))
+    axes = tsne(run, broken).axes[0]
+    assert bool(axes.collections) == np.isfinite(value)
+
+
+def test_sites_are_told_apart_however_many() -> None:
+    """With more sites than colours the pair of colour and marker is still each site's own."""
+    names = [f"site{number}" for number in range(22)]
+    assert len({(colour(names, name), marker(names, name)) for name in names}) == 22
+    assert len(set(COLOURS)) == len(COLOURS)

@@ -1,0 +1,135 @@
+"""The HTML page."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fabricated_run import write_run
+
+from distunlearn.errors import UserError
+from distunlearn.report import sections, write_report
+from distunlearn.report.record import read_run
+from distunlearn.report.results import result_rows
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Reader(HTMLParser):
+    """Collects what a page links to and whether its tags close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note links and open tags."""
+        self.sources += [value for name, value in attrs if name in {"src", "href", "srcset", "data"} and value]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Every tag closes the one that was opened last."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Collect the words."""
+        self.text.append(data)
+
+
+def read(path: Path) -> tuple[Reader, str]:
+    """A page's structure and its words."""
+    reader = Reader()
+    reader.feed(path.read_text())
+    assert reader.open == []
+    return reader, " ".join(" ".join(reader.text).split())
+
+
+@pytest.fixture(scope="module")
+def page(probed_run: Path) -> Path:
+    """The page of a run."""
+    return write_report([probed_run])
+
+
+def test_the_page_needs_nothing_but_itself(page: Path) -> None:
+    """Every image travels inside, no script, no style sheet and no font comes from elsewhere."""
+    reader, _ = read(page)
+    assert page.name == "report.html"
+    assert len(reader.sources) >= 14
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in reader.sources)
+    assert not re.search(r"<script|@import|url\(", page.read_text())
+
+
+def test_the_verdict_comes_first_and_its_figures_with_it(page: Path) -> None:
+    """A reader who stops after the first lines knows the verdict, the interval, the floor and that it was simulated."""
+    _, words = read(page)
+    places = [
+        words.index(part) for part in ("were simulated", "Not separable beyond age", "age alone", "Results", "Training")
+    ]
+    assert places == sorted(places)
+
+
+def test_what_people_expect_is_there(page: Path) -> None:
+    """The paper's three figures, calibration, bias, losses, every probe, the data and the limits."""
+    _, words = read(page)
+    wanted = (
+        "Ages of each site", "t-SNE: standard", "t-SNE: unlearning", "Error by age: unlearning", "Calibration", "Age bias",
+        "Task loss", "Domain loss", "Confusion loss", "Validation error", "RBF SVM", "age with the model's error",
+        "membership", "not the images", "learning_rate",
+    )  # fmt: skip
+    assert [part for part in wanted if part not in words] == []
+
+
+def test_nobody_is_named(page: Path, probed_run: Path) -> None:
+    """No scan's key and no subject's pseudonym is on the page."""
+    _, words = read(page)
+    table = pd.read_csv(probed_run / "standard" / "predictions.tsv", sep="\t", dtype=str)
+    names = {*table["key"], *table["subject"], *table["traveller"].dropna()}
+    assert not names & set(re.findall(r"\w+", words))
+
+
+def test_the_same_files_give_the_same_page(page: Path, probed_run: Path, tmp_path: Path) -> None:
+    """Nothing of the page depends on when or how often it is made."""
+    assert write_report([probed_run], tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_several_runs_are_compared(probed_run: Path, tmp_path: Path) -> None:
+    """Every run has its verdict, its rows and its own part; settings that differ are listed."""
+    other = tmp_path / "other"
+    shutil.copytree(probed_run, other)
+    (other / "config.yaml").write_text((other / "config.yaml").read_text().replace("epochs: 6", "epochs: 7"))
+    _, words = read(write_report([probed_run, other], tmp_path / "both.html"))
+    for part in ("run: unlearning", "other: unlearning", "What differs", "Run other", "Error against scanner"):
+        assert part in words
+    assert "stages.unlearning.epochs 6 7" in words
+
+
+def test_a_run_that_was_not_probed_says_what_to_do(fabricated_run: Path, tmp_path: Path) -> None:
+    """Without probes there is no verdict, and the command for one is named."""
+    shutil.copytree(fabricated_run, tmp_path / "bare", ignore=shutil.ignore_patterns("probe.json"))
+    shown = sections.verdicts(result_rows([read_run(tmp_path / "bare")]))
+    assert "Not probed yet" in shown
+    assert "distunlearn probe" in shown
+
+
+def test_names_of_sites_are_text_and_not_markup(tmp_path: Path) -> None:
+    """A site called like a tag is shown, not obeyed."""
+    run = write_run(tmp_path / "run")
+    for path in (run / "scans.tsv", run / "standard" / "predictions.tsv", run / "unlearning" / "predictions.tsv"):
+        path.write_text(path.read_text().replace("oasis", "<b>oasis"))
+    record = read_run(run)
+    for shown in (sections.results(result_rows([record]), record.sites), sections.data(record)):
+        assert "&lt;b&gt;oasis" in shown
+        assert "<b>oasis" not in shown
+
+
+def test_no_run_and_no_run_folder_are_refused(tmp_path: Path) -> None:
+    """Each is one line with the remedy."""
+    with pytest.raises(UserError, match="at least one run"):
+        write_report([])
+    with pytest.raises(UserError, match="no run folder"):
+        write_report([tmp_path])
