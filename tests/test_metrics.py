@@ -84,7 +84,9 @@ def test_percentiles_cut_off_what_the_level_says() -> None:
 
 def test_agreement_is_that_of_shrout_and_fleiss() -> None:
     """Their Table 2 of six people and four judges has ICC(2,1) = 0.29."""
-    ratings = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float)
+    ratings = np.array(
+        [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float
+    )
     assert agreement(ratings) == pytest.approx(0.29, abs=0.005)
     assert agreement(np.tile(np.arange(6.0)[:, None], 3)) == pytest.approx(1.0)
     assert agreement(np.ones((6, 3))) == 0.0
