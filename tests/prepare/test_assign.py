@@ -19,7 +19,7 @@ from distunlearn.prepare.scans import Scan
 
 CONFIG = PrepareConfig()
 NAMES = st.one_of(
-    st.integers(0, 30).map(str), st.integers(0, 30).map("{:03d}".format), st.text("aBc", min_size=1, max_size=2)
+    st.integers(0, 30).map(str), st.integers(0, 30).map("{:03d}".format), st.text("abAB", min_size=1, max_size=3)
 )
 PLACES = st.lists(st.tuples(NAMES, st.sampled_from("ABC"), st.sampled_from(["", "1", "2"])), max_size=30)
 

@@ -231,14 +231,22 @@ def test_a_segmentation_travels_along_on_the_same_grid(tmp_path: Path) -> None:
     assert np.array_equal(read_values(site, place, (16, 16, 4), "u1"), expected)
 
 
+SHIFTED = np.array([[2.0, 0, 0, 1], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+
+
 @pytest.mark.parametrize(
     ("label", "words"),
-    [(np.full((12, 14, 9), 1, np.uint8), "another grid"), (np.full((12, 14, 10), 0.5, "f4"), "whole numbers")],
+    [
+        (nifti(np.full((12, 14, 9), 1, np.uint8)), "another grid"),
+        (nifti(np.full((12, 14, 10), 1, np.uint8), SHIFTED), "another grid"),
+        (nifti(np.full((12, 14, 10), 0.5, "f4")), "whole numbers"),
+        (nifti(np.full((12, 14, 10), 256, np.int16)), "whole numbers"),
+    ],
 )
-def test_a_segmentation_that_does_not_fit_refuses_its_scan(label: np.ndarray, words: str, tmp_path: Path) -> None:
+def test_a_segmentation_that_does_not_fit_refuses_its_scan(label: bytes, words: str, tmp_path: Path) -> None:
     """Another grid, or a probability map: a wrong label is worse than none."""
     bids = bids_site(tmp_path / "siteA", 1)
-    save(bids / "sub-00/ses-1/anat/sub-00_ses-1_mask.nii", nifti(label))
+    save(bids / "sub-00/ses-1/anat/sub-00_ses-1_mask.nii", label)
     with pytest.raises(TooManyRefusedError, match="segmentation 1") as caught:
         run([bids], tmp_path / "out", {"segmentation": "mask"})
     assert words in caught.value.summary.dropped[0].reason
