@@ -14,6 +14,8 @@ from distunlearn.shard_format import MANIFEST, SPLITS, Counts, Manifest
 from distunlearn.streaming.manifest import Study, read_study
 from distunlearn.streaming.select import SMALL, Selection, select
 
+TRAVELLER = "traveller"
+"""A label that is a name, of which there is nothing to count."""
 RULES = ("all", "overlap", "matched")
 """Rules of X_u that need nothing but a label."""
 
@@ -29,7 +31,7 @@ class SiteFacts:
     """Most sessions that a subject has."""
     splits: dict[str, int]
     values: np.ndarray
-    """The label that sites are compared by, of every scan that has it."""
+    """The label that sites are compared by, of every scan that has it, without travellers."""
     missing: int
     """Scans without it."""
     others: dict[str, str]
@@ -92,8 +94,9 @@ def _manifest(folder: Path) -> Manifest:
 
 def _facts(table: pd.DataFrame, manifest: Manifest, label: str) -> SiteFacts:
     splits = Counter(table["split"])
-    values = pd.to_numeric(table[label], errors="coerce") if label in table else pd.Series(np.nan, table.index)
-    others = [name for name in manifest.labels if name != label]
+    at_home = table[table["split"] != "travelling"]  # who travels is of no site
+    values = pd.to_numeric(at_home[label], errors="coerce") if label in table else pd.Series(np.nan, at_home.index)
+    others = [name for name in manifest.labels if name not in {label, TRAVELLER}]
     return SiteFacts(
         site=manifest.site,
         counts=manifest.counts,
@@ -114,9 +117,8 @@ def _in_a_few_words(cells: pd.Series) -> str:
     if pd.api.types.is_numeric_dtype(known) and known.nunique() > 5:
         return f"{known.min():g} to {known.max():g}{missing}"
     counts = Counter(map(str, known))
-    told = (
-        ", ".join(f"{value} {n}" for value, n in sorted(counts.items())) if len(counts) < 6 else f"{len(counts)} values"
-    )
+    short = len(counts) < 6 and max(map(len, counts)) < 15
+    told = ", ".join(f"{value} {n}" for value, n in sorted(counts.items())) if short else f"{len(counts)} values"
     return told + missing
 
 

@@ -11,7 +11,7 @@ from distunlearn.report.inspection.look import Inspection
 from distunlearn.shard_format import SPLITS
 
 BARS = " ▁▂▃▄▅▆▇█"
-BINS = 16
+BINS = 14
 MOST_LINES = 20
 
 
@@ -43,7 +43,7 @@ def _counts(found: Inspection) -> Table:
     bins = edges(found, BINS)
     others = list(dict.fromkeys(name for site in found.sites for name in site.others))
     for name in ("scans", "people", *splits):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name.removesuffix("ling"), justify="right", no_wrap=True)
     table.add_column(f"{found.label} {bins[0]:.3g}–{bins[-1]:.3g}", no_wrap=True)
     for name in others:
         table.add_column(name)
