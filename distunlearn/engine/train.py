@@ -9,15 +9,17 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from distunlearn.config import RunConfig, StageConfig
 from distunlearn.engine.checkpoint import Snapshot, newest, save
+from distunlearn.engine.erase import fit_erasure
 from distunlearn.engine.job import Job, build
 from distunlearn.engine.meter import Meter
 from distunlearn.engine.outcome import finish_stage, validate, write_scans
 from distunlearn.engine.record import Record, hold
+from distunlearn.engine.reset import reset_heads
 from distunlearn.engine.resume import Position, refuse_other_run, restore, snapshot
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, take_step
 from distunlearn.engine.stop import STATUS, Wish, listening
-from distunlearn.methods import phases_of
+from distunlearn.methods import ErasureConfig, phases_of
 from distunlearn.progress import progress
 from distunlearn.run_folder import CHECKPOINTS
 
@@ -107,6 +109,8 @@ class Trainer:
         if found is not None:
             start = restore(found, self.job, self.record, optimisers).step
             self.record.say(f"going on with stage {stage.name!r} at step {start}")
+        if start == steps.start and isinstance(stage.method, ErasureConfig):
+            fit_erasure(self.job, stage.method)
         if not self._steps(index, stage, steps, start, optimisers):
             return False
         finish_stage(self.job, self.record, stage.name)
@@ -121,6 +125,7 @@ class Trainer:
         with progress(stage.name, len(steps), "steps", visible=job.runtime.is_main) as advance:
             advance(start - steps.start)
             for done, batches in enumerate(job.steps(start, steps.stop), start + 1):
+                reset_heads(job.network.parts, optimisers, step=done - 1 - steps.start, seed=job.config.seed)
                 progress_done = (done - 1 - steps.start) / len(steps)
                 losses = take_step(
                     job.network, phases, batches, optimisers, job.runtime.world_size, progress=progress_done

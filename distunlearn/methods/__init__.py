@@ -7,7 +7,7 @@ from pydantic import Field
 
 from distunlearn.methods.alignment import AlignmentConfig, alignment
 from distunlearn.methods.confound import Confound, ConfoundKind
-from distunlearn.methods.erasure import ErasureConfig, erasure
+from distunlearn.methods.erasure import ErasureConfig, erasure, leace, told_beyond
 from distunlearn.methods.joint import JointConfig, joint
 from distunlearn.methods.phase import SITE, Part, Phase, Ramp, Role, Term, head_of, role_of
 from distunlearn.methods.reversal import ReversalConfig, reversal
@@ -45,8 +45,10 @@ __all__ = [
     "Term",
     "UnlearningConfig",
     "head_of",
+    "leace",
     "phases_of",
     "role_of",
+    "told_beyond",
 ]
 
 

@@ -32,38 +32,41 @@ def erasure(config: ErasureConfig) -> tuple[Phase, ...]:
 
 
 def leace(
-    features: Float[Tensor, "n F"], concept: Float[Tensor, "n K"]
+    covariance: Float[Tensor, "F F"], told: Float[Tensor, "F K"], mean: Float[Tensor, " F"]
 ) -> tuple[Float[Tensor, "F F"], Float[Tensor, " F"]]:
-    r"""The affine map x → A x + b that erases a concept (one-hot site, say), in double precision.
+    r"""The affine map x → A x + b that erases a concept z (one-hot site, say); to be given double precision.
 
     With $W = \Sigma_{xx}^{-1/2}$ and P the orthogonal projection onto the columns of $W \Sigma_{xz}$:
 
     .. math:: A = I - W^{+} P W, \qquad b = \bar x - A \bar x
 
     Args:
-        features: of training scans.
-        concept: of the same scans.
+        covariance: $\Sigma_{xx}$ of the features of training scans.
+        told: $\Sigma_{xz}$, covariance of features and concept.
+        mean: $\bar x$.
 
     Returns:
         A and b.
     """
-    x = features.double()
-    centred, z = x - x.mean(dim=0), concept.double() - concept.double().mean(dim=0)
-    values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))
+    values, vectors = torch.linalg.eigh(covariance)
     kept = values > 1e-10 * values.max().clamp_min(1e-30)
-    root = values.clamp_min(0).sqrt()
+    root = torch.where(kept, values.clamp_min(0).sqrt(), 0)
     inverse = torch.where(kept, 1 / root.clamp_min(1e-30), 0)
-    whiten, unwhiten = vectors * inverse @ vectors.T, vectors * torch.where(kept, root, 0) @ vectors.T
-    told, strength, _ = torch.linalg.svd(whiten @ (centred.T @ z / len(x)), full_matrices=False)
-    told = told[:, strength > 1e-8]
-    weight = torch.eye(x.shape[1], dtype=torch.float64, device=x.device) - unwhiten @ told @ told.T @ whiten
-    return weight, x.mean(dim=0) - weight @ x.mean(dim=0)
+    whiten, unwhiten = vectors * inverse @ vectors.T, vectors * root @ vectors.T
+    directions, strength, _ = torch.linalg.svd(whiten @ told, full_matrices=False)
+    directions = directions[:, strength > 1e-8]
+    weight = torch.eye(len(mean), dtype=mean.dtype, device=mean.device) - unwhiten @ directions @ directions.T @ whiten
+    return weight, mean - weight @ mean
 
 
-def beyond(concept: Float[Tensor, "n K"], target: Float[Tensor, "n T"]) -> Float[Tensor, "n K"]:
-    """What a concept says beyond the targets and their squares: the residual of a least-squares fit."""
-    z, y = concept.double(), target.double()
-    standard = (y - y.mean(dim=0)) / y.std(dim=0).clamp_min(1e-12)
-    known = torch.cat([torch.ones_like(z[:, :1]), standard, standard.square()], dim=1)
-    fitted: Tensor = known @ torch.linalg.lstsq(known, z, driver="gelsd" if z.device.type == "cpu" else None).solution
-    return z - fitted
+def told_beyond(
+    told: Float[Tensor, "F K"], features_known: Float[Tensor, "F T"], known: Float[Tensor, "T T"], known_concept: Float[Tensor, "T K"]
+) -> Float[Tensor, "F K"]:
+    r"""$\Sigma_{xz}$ of what a concept z says beyond variables y: $\Sigma_{xz} - \Sigma_{xy} \Sigma_{yy}^{+} \Sigma_{yz}$.
+
+    That is the covariance of the features with the residual of the least-squares fit of z on y.
+    """
+    size = known.diagonal().clamp_min(1e-30).sqrt()
+    inverse = torch.linalg.pinv(known / size[:, None] / size[None, :], hermitian=True, rtol=1e-10)
+    shared: Tensor = (features_known / size) @ inverse @ (known_concept / size[:, None])
+    return told - shared

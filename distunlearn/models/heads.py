@@ -49,7 +49,7 @@ class DomainHeads(nn.Module):
 
     def __init__(self, config: DomainHeadConfig, widths: tuple[int, ...], outputs: int) -> None:
         super().__init__()
-        self.widths, self.ensemble = widths, config.ensemble
+        self.widths, self.ensemble, self.reset_every = widths, config.ensemble, config.reset_every
         self.heads = nn.ModuleList(head(config, width, outputs) for width in widths for _ in range(config.ensemble))
 
     def forward(self, features: Float[Tensor, "B ..."]) -> Float[Tensor, "B H K"]:

@@ -20,6 +20,8 @@ class MlpConfig(Strict):
     """Widths of the layers before the feature layer."""
     features: int = 64
     """Width of the feature layer, the encoder's output."""
+    rectified: bool = True
+    """Features are not negative; without it, none of a narrow feature layer's few can die."""
 
 
 class Mlp(nn.Module):
@@ -32,7 +34,9 @@ class Mlp(nn.Module):
         for width in config.hidden:
             layers += [nn.Linear(inside, width), nn.LayerNorm(width), nn.ReLU()]
             inside = width
-        self.layers = nn.Sequential(*layers, nn.Linear(inside, config.features), nn.ReLU())
+        self.layers = nn.Sequential(*layers, nn.Linear(inside, config.features))
+        if config.rectified:
+            self.layers.append(nn.ReLU())
         self.width = config.features
         self.mean: Tensor
         self.sd: Tensor
