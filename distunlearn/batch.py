@@ -7,6 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
+NO_SEGMENTATION = torch.empty(1, 0, dtype=torch.int16)
+
+
 class Batch(NamedTuple):
     """Scans of one step and one role, in no particular order of sites.
 
@@ -24,14 +27,16 @@ class Batch(NamedTuple):
     """Index of each scan's site."""
     target: Float[Tensor, "B T"]
     """The labels that the loader was asked for, NaN where there is none."""
+    segmentation: Tensor = NO_SEGMENTATION
+    """(B, W, H, D) int16, -1 throughout a scan without one; (B, 0) where the loader was not asked for it."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """Copy the batch to a device and turn stored values into normalised ones there: half the bytes cross the bus."""
-        scan, domain, target = (part.to(device, non_blocking=True) for part in (self.scan, self.domain, self.target))
+        facts = (self.scan, self.domain, self.target, self.segmentation)
+        scan, domain, target, segmentation = (part.to(device, non_blocking=True) for part in facts)
         stored = self.volume.to(device, non_blocking=True)
         scale = self.scale.to(device, non_blocking=True).view(-1, *[1] * (stored.ndim - 1))
         # In place where the cast has made a copy already: one pass over the volumes less.
         volume = stored * scale if stored.is_floating_point() else stored.float().mul_(scale)
-        return self._replace(
-            volume=volume, scale=torch.ones_like(scale.view(-1)), scan=scan, domain=domain, target=target
-        )
+        ones = torch.ones_like(scale.view(-1))
+        return Batch(volume, ones, scan, domain, target, segmentation)

@@ -2,7 +2,7 @@ r"""The paper's equations (1) to (5), each one value a subject, and the two ways
 
 Behind them, three distances of the sites' features for methods without an adversary: one value a batch.
 
-Dimensions: `B` subjects of this rank's share of a batch, `N` domains, `T` targets, `C` classes, `F` features.
+Dimensions: `B` subjects of this rank's share of a batch, `N` domains, `T` targets, `C` classes, `V` voxels, `F` features.
 
 Equations (4) and (5) are (2) and (3) on another set of scans, X_u; which set is the plan's business, not the loss's.
 Losses are summed over ranks, so each rank contributes its *share*: the sum over ranks of what the two reducers return
@@ -116,6 +116,16 @@ def mean_of_all(loss: Float[Tensor, " B"], domain: Int[Tensor, " B"], subjects: 
         tensor(1.5000)
     """
     return loss.sum() / subjects.sum()
+
+
+def soft_dice(probability: Float[Tensor, "B C V"], classes: Int[Tensor, "B V"]) -> Float[Tensor, "B C"]:
+    r"""Overlap of each class in each scan, 1 where it is complete (Milletari et al., 2016, with sums, smoothed by 1).
+
+    .. math:: \frac{2 \sum_v p_v g_v + 1}{\sum_v p_v + \sum_v g_v + 1}
+    """
+    drawn = F.one_hot(classes, probability.shape[1]).transpose(1, 2)
+    both = (probability * drawn).sum(dim=2)
+    return (2 * both + 1) / (probability.sum(dim=2) + drawn.sum(dim=2) + 1)
 
 
 BANDWIDTHS = (0.5, 2.0)

@@ -17,6 +17,7 @@ from distunlearn.evaluate.model import Model, ModelCard, build_parts, target_ran
 from distunlearn.methods import SITE, Confound, Role, phases_of, role_of
 from distunlearn.models import Mlp, Tapped
 from distunlearn.streaming.chosen import Chosen
+from distunlearn.streaming.drawn import SEGMENTATION
 from distunlearn.streaming.labels import label_numbers
 from distunlearn.streaming.loader import Loader, evaluation_batches
 from distunlearn.streaming.manifest import Study, read_study
@@ -64,7 +65,7 @@ class Job:
             batch=EVALUATION_BATCH,
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
-            target=self.network.labels,
+            target=_asked_for(self.network),
         )
         for batch in batches:
             yield batch.to(self.runtime.device)
@@ -94,15 +95,19 @@ def build(config: RunConfig, runtime: Runtime) -> Job:
     loader = Loader(
         study,
         {role: (chosen[role], plans[role]) for role in chosen},
-        rank=runtime.rank, world_size=runtime.world_size, target=network.labels, threads=config.data.threads,
+        rank=runtime.rank, world_size=runtime.world_size, target=_asked_for(network), threads=config.data.threads,
     )  # fmt: skip
     return Job(config, runtime, study, chosen, plans, loader, network, card)
+
+
+def _asked_for(network: Network) -> tuple[str, ...]:
+    return (*network.labels, *([SEGMENTATION] if network.task.dense else []))
 
 
 def _chosen(config: RunConfig, study: Study) -> dict[Role, Chosen]:
     """X_p, and an X_u for every confound that some stage unlearns; the same object where they are the same."""
     targets = config.task.targets
-    main = select(study, config.data.main, split="train", needs=[targets] if targets else [])
+    main = select(study, config.data.main, split="train", needs=[targets or SEGMENTATION])
     site = main
     if config.data.unlearn is not None:
         site = select(study, config.data.unlearn, split="train", within=main)
@@ -151,6 +156,8 @@ def _network(
 def _labels(config: RunConfig) -> tuple[str, ...]:
     """The labels that every batch carries: targets first, then confounds and what alignments compare scans at."""
     terms = [term for method in config.methods for phase in phases_of(method) for term in phase.terms]
+    if not config.task.targets and any(term.loss == "alignment" and term.label is None for term in terms):
+        raise UserError("method.label: a segmentation has no target to compare scans at; name a label, such as age")
     compared = [term.label for term in terms if term.label is not None]
     columns = [confound.column for confound in config.confounds.values()]
     return tuple(dict.fromkeys([*config.task.targets, *columns, *compared]))

@@ -14,7 +14,7 @@ from distunlearn.engine.record import Record
 from distunlearn.evaluate.model import save_model
 from distunlearn.evaluate.predictions import Predictions, predict, write_predictions
 from distunlearn.run_folder import MODEL, SCANS
-from distunlearn.shard_format import MISSING, PLACE_COLUMNS, SPLITS
+from distunlearn.shard_format import MISSING, SPLITS
 
 
 @torch.inference_mode()
@@ -76,7 +76,7 @@ def write_scans(job: Job, record: Record) -> None:
     if not record.is_main:
         return
     table = job.study.table
-    labels = [name for name in table.columns if name not in {*PLACE_COLUMNS, "site", "domain"}]
+    labels = list(job.study.labels)
     scans = table[["key", "site", "split"]].copy()
     for role, chosen in job.chosen.items():
         scans[role] = np.isin(np.arange(len(scans)), chosen.rows).astype(int)

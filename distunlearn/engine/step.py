@@ -139,7 +139,7 @@ def _term_loss(
     output = pooled(features) if loss.reads == "features" else network.call(part, features, moves=part in phase.updates)
     confound = network.confounds.get(term.confound) or Confound.site(len(role.subjects))
     values = role.batch.domain if term.confound == SITE else network.label(role.batch, confound.column)
-    label = network.label(role.batch, term.label or task.targets[0]) if loss.reads == "features" else values
+    label = network.label(role.batch, term.label or task.targets[0]) if term.loss == "alignment" else values
     return loss.share(
         LossInput(
             output=output, target=task.truth(role.batch), domain=role.batch.domain, subjects=role.subjects, task=task,

@@ -21,6 +21,7 @@ from distunlearn.models import (
     HeadConfig,
     Tapped,
     TaskHead,
+    VoxelHead,
     build_encoder,
     pooled,
 )
@@ -93,10 +94,11 @@ def build_parts(card: ModelCard) -> dict[Part, nn.Module]:
     """The parts of Fig. 1, with fresh weights; one domain head, or set of heads, a confound."""
     encoder = build_encoder(card.encoder, card.shape, layers=card.domain_head.layers, erasable=card.erasable)
     task = TASKS[card.task.name].restore(card.task, card.task_state)
-    parts: dict[Part, nn.Module] = {
-        "encoder": encoder,
-        "task_head": TaskHead(card.task_head, encoder.width, task.outputs),
-    }
+    if task.dense and not encoder.gives_map:
+        raise ValueError("a segmentation needs an encoder that gives a map, such as unet")
+    voxels = VoxelHead(encoder.width, task.outputs) if task.dense else None
+    task_head = voxels or TaskHead(card.task_head, encoder.width, task.outputs)
+    parts: dict[Part, nn.Module] = {"encoder": encoder, "task_head": task_head}
     for found in card.confounds:
         parts[head_of(found.name)] = DomainHeads(card.domain_head, encoder.widths, found.outputs)
     return parts
@@ -144,8 +146,13 @@ def target_ranges(targets: Float[Tensor, "n T"], names: tuple[str, ...]) -> dict
 
 
 def value_names(study: Study, targets: tuple[str, ...]) -> dict[float, str]:
-    """What the loader's numbers for the first target are called: the text itself, or the number as text."""
-    if not targets or targets[0] not in study.labels:
+    """What the loader's numbers for the first target are called: the text itself, or the number as text.
+
+    Without targets, the values of the segmentations.
+    """
+    if not targets:
+        return {float(value): str(value) for value in study.classes}
+    if targets[0] not in study.labels:
         return {}
     values = sorted(study.table[targets[0]].dropna().unique())
     if study.table[targets[0]].dtype == float:

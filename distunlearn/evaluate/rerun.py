@@ -39,7 +39,7 @@ def evaluate(run: Path, stage: str, shards: Path | None = None) -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for part in model.parts.values():
         part.to(device)
-    batches = evaluation_batches(study, rows, BATCH, target=model.card.task.targets)
+    batches = evaluation_batches(study, rows, BATCH, target=model.card.task.targets or ("segmentation",))
     folder = run / (stage if shards is None or shards.resolve() == own.resolve() else f"{stage}-on-{shards.name}")
     write_predictions(folder, study, predict(model, batches, device), model.task)
     summarise(folder)

@@ -7,22 +7,24 @@ from pydantic import Field
 from torch import nn
 
 from distunlearn.models.custom import CustomConfig, custom
-from distunlearn.models.heads import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, head, pooled
+from distunlearn.models.heads import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VoxelHead, head, pooled
 from distunlearn.models.mlp import Mlp, MlpConfig
 from distunlearn.models.resnet3d import ResNet3d, ResNetConfig
 from distunlearn.models.sfcn import Sfcn, SfcnConfig
 from distunlearn.models.tapped import Tapped
+from distunlearn.models.unet import Unet, UnetConfig
 from distunlearn.models.vgg3d import Vgg3d, VggConfig
 
 ENCODERS: dict[str, Callable[[Any, Any], nn.Module]] = {
     "vgg3d": Vgg3d,
     "resnet3d": ResNet3d,
     "sfcn": Sfcn,
+    "unet": Unet,
     "mlp": Mlp,
     "custom": custom,
 }
 
-AnyEncoder = VggConfig | ResNetConfig | SfcnConfig | MlpConfig | CustomConfig
+AnyEncoder = VggConfig | ResNetConfig | SfcnConfig | UnetConfig | MlpConfig | CustomConfig
 EncoderConfig = Annotated[AnyEncoder, Field(discriminator="name")]
 
 __all__ = [
@@ -38,7 +40,9 @@ __all__ = [
     "SfcnConfig",
     "Tapped",
     "TaskHead",
+    "UnetConfig",
     "VggConfig",
+    "VoxelHead",
     "build_encoder",
     "head",
     "pooled",

@@ -58,6 +58,19 @@ class DomainHeads(nn.Module):
         return torch.stack([one(layers[index // self.ensemble]) for index, one in enumerate(self.heads)], dim=1)
 
 
+class VoxelHead(nn.Module):
+    """The head of a segmentation: the same linear map at every voxel."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Conv3d(width, outputs, 1)
+
+    def forward(self, features: Float[Tensor, "B F W H D"]) -> Float[Tensor, "B K W H D"]:
+        """Raw outputs at every voxel."""
+        output: Tensor = self.head(features)
+        return output
+
+
 class TaskHead(nn.Module):
     """The task's head, which sees the feature layer only."""
 
@@ -65,9 +78,9 @@ class TaskHead(nn.Module):
         super().__init__()
         self.width, self.head = width, head(config, width, outputs)
 
-    def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
+    def forward(self, features: Float[Tensor, "B F ..."]) -> Float[Tensor, "B K"]:
         """The head's raw output."""
-        output: Tensor = self.head(features[:, : self.width])
+        output: Tensor = self.head(pooled(features)[:, : self.width])
         return output
 
 

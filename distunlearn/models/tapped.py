@@ -51,8 +51,8 @@ class Tapped(nn.Module):
             raise ValueError(f"it has no layer {', '.join(missing)} (it has {', '.join(filter(None, known))})")
         for name in layers:
             known[name].register_forward_hook(self._keep(name))
-        features = self._try(torch.zeros(2, *([1] if len(shape) > 1 else []), *shape))
-        self.width = features.shape[1]
+        features = self._try(torch.zeros(2, *([1] if len(shape) > 1 else []), *shape), erasable=erasable)
+        self.width, self.gives_map = features.shape[1], features.ndim > 2
         self.erase = Erase(self.width) if erasable else None
         self.widths = (self.width, *(pooled(self._seen.pop(name)).shape[1] for name in layers))
 
@@ -66,14 +66,14 @@ class Tapped(nn.Module):
         return torch.cat([features, *(pooled(self._seen.pop(name)) for name in self.layers)], dim=1)
 
     @torch.no_grad()
-    def _try(self, scans: Tensor) -> Tensor:
+    def _try(self, scans: Tensor, *, erasable: bool) -> Tensor:
         """What two empty scans give, with nothing learnt from them."""
         features: object = self.encoder.eval()(scans)
         self.encoder.train()
         if not isinstance(features, Tensor) or features.ndim < 2 or len(features) != len(scans):
             raise ValueError("its forward must give one row of features a scan, (B, F)")
-        if self.layers and features.ndim > 2:
-            raise ValueError("it gives a map, and inner layers can only be shown beside rows of features")
+        if features.ndim > 2 and (self.layers or erasable):
+            raise ValueError("it gives a map; inner layers and erasure are for encoders that give rows of features")
         return features
 
     def _keep(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:

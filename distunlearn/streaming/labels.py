@@ -5,8 +5,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from distunlearn.batch import Batch
+from distunlearn.batch import NO_SEGMENTATION, Batch
 from distunlearn.errors import UserError
+from distunlearn.streaming.drawn import SEGMENTATION, Drawn
 from distunlearn.streaming.manifest import Study
 
 
@@ -14,6 +15,8 @@ class Facts:
     """Puts stored values and what is known about their scans into a `Batch`."""
 
     def __init__(self, study: Study, target: tuple[str, ...]) -> None:
+        self._drawn = Drawn(study) if SEGMENTATION in target else None
+        target = tuple(name for name in target if name != SEGMENTATION)
         self._scale = study.table["scale"].to_numpy(dtype=np.float32)
         self._domain = study.table["domain"].to_numpy(dtype=np.int64)
         self._target = np.empty((len(study.table), len(target)), dtype=np.float32)
@@ -23,7 +26,8 @@ class Facts:
     def batch(self, rows: Int[np.ndarray, " b"], volume: Tensor) -> Batch:
         """The batch of some rows of the table, whose stored values are in `volume`."""
         scale, domain, target = (torch.from_numpy(values[rows]) for values in (self._scale, self._domain, self._target))
-        return Batch(volume=volume, scale=scale, scan=torch.from_numpy(rows), domain=domain, target=target)
+        drawn = NO_SEGMENTATION.expand(len(rows), 0) if self._drawn is None else self._drawn.read(rows)
+        return Batch(volume, scale, torch.from_numpy(rows), domain, target, drawn)
 
 
 def label_numbers(study: Study, name: str) -> Float[np.ndarray, " rows"]:

@@ -12,12 +12,13 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
 from distunlearn.errors import UserError
-from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, TABLE, Manifest, ShardEntry
+from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, SEGMENTATION_COLUMNS, TABLE, Manifest, ShardEntry
 from distunlearn.streaming.access import Access
-from distunlearn.streaming.table import as_numbers, parse_table
+from distunlearn.streaming.table import NOT_DRAWN, as_numbers, parse_table
 
 PLAIN_NAME = re.compile(r"\w[\w. +-]*")
 
+NO_LABELS = frozenset({*PLACE_COLUMNS, *SEGMENTATION_COLUMNS, "site", "domain"})
 ALIKE = ("kind", "shape", "dtype", "preprocessing")
 """What all sites of a study must share: a scanner must not be told by how its scans were prepared."""
 
@@ -41,13 +42,15 @@ class Study:
     dtype: Literal["int16", "float32"]
     preprocessing: dict[str, Any]
     preprocessing_digest: str
+    classes: tuple[int, ...]
+    """Values of the segmentations of all hosted sites; none without segmentations."""
     access: Access
     """How the bytes of the shards are reached."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the labels that any hosted site has."""
-        return tuple(column for column in self.table.columns if column not in {*PLACE_COLUMNS, "site", "domain"})
+        return tuple(column for column in self.table.columns if column not in NO_LABELS)
 
 
 def read_study(
@@ -86,6 +89,7 @@ def read_study(
         root=str(root), sites=names, hosted=held, table=_one_table(tables), shards={m.site: m.shards for m in manifests},
         kind=first.kind, shape=first.shape, dtype=first.dtype,
         preprocessing=first.preprocessing, preprocessing_digest=first.preprocessing_digest, access=access,
+        classes=tuple(sorted({value for m in manifests if m.segmentation for value in m.segmentation.classes})),
     )  # fmt: skip
 
 
@@ -208,7 +212,9 @@ def _one_table(tables: list[pd.DataFrame]) -> pd.DataFrame:
         raise UserError(
             f"sites {' and '.join(sites)}: scan {table['key'][repeated].iloc[0]} is in both; prepare one of them with another site secret"
         )
-    labels = table.columns[len(PLACE_COLUMNS) + 2 :]
+    labels = [name for name in table.columns if name not in NO_LABELS]
+    if "segmentation_offset" in table:
+        table["segmentation_offset"] = table["segmentation_offset"].fillna(NOT_DRAWN).astype("int64")
     return table.assign(**{
         label: as_numbers(table[label].astype(object).where(table[label].notna(), None)) for label in labels
     })

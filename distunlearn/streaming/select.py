@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Int
 from pydantic import Field, model_validator
 
@@ -11,8 +12,10 @@ from distunlearn.errors import UserError
 from distunlearn.shard_format import Split
 from distunlearn.streaming.chosen import Chosen, keys_digest
 from distunlearn.streaming.condition import Condition, holds
+from distunlearn.streaming.drawn import SEGMENTATION
 from distunlearn.streaming.manifest import Study
 from distunlearn.streaming.strata import Bounds, by_value, by_width, labels_of, numbers, overlap
+from distunlearn.streaming.table import NOT_DRAWN
 from distunlearn.strict import Strict
 
 SMALL = 20
@@ -68,7 +71,7 @@ def select(
         selection: the rule.
         split: where the scans come from; the loader trains on nothing but "train".
         needs: labels that a scan must have (the target in X_p), in parentheses such of which it must have one; scans
-            without are left out and counted.
+            without are left out and counted. `segmentation` stands for a drawn volume.
         within: X_p when X_u is chosen; with `among: main` only its scans are looked at.
         share: in federated placement, tells the counts of the sites that this rank does not host.
 
@@ -98,6 +101,9 @@ def select(
 
 
 def _has(study: Study, need: str | tuple[str, ...]) -> Bool[np.ndarray, " rows"]:
+    if need == SEGMENTATION:
+        none = pd.Series(NOT_DRAWN, index=study.table.index)
+        return np.asarray(study.table.get("segmentation_offset", none) != NOT_DRAWN)
     names = (need,) if isinstance(need, str) else need
     return np.asarray(np.logical_or.reduce([labels_of(study, name).notna().to_numpy() for name in names]))
 

@@ -12,6 +12,8 @@ from distunlearn.shard_format import MISSING, PLACE_COLUMNS, SPLITS, TABLE, Mani
 
 INTEGERS = ("session", "offset", "bytes")
 DECIMALS = ("scale", "mean", "sd")
+NOT_DRAWN = -1
+"""`segmentation_offset` of a scan without a segmentation, as numbers."""
 REMEDY = "run `distunlearn shard` for this site again"
 
 
@@ -35,7 +37,7 @@ def parse_table(manifest: Manifest, text: bytes) -> pd.DataFrame:
     table = pd.read_csv(
         io.BytesIO(text), sep="\t", dtype=object, keep_default_na=False, quoting=csv.QUOTE_NONE, index_col=False
     )
-    if (wanted := [*PLACE_COLUMNS, *manifest.labels]) != list(table.columns):
+    if (wanted := list(manifest.columns)) != list(table.columns):
         raise UserError(
             f"site {manifest.site}: {TABLE} has the columns {', '.join(table.columns)}, not {', '.join(wanted)}; {REMEDY}"
         )
@@ -45,6 +47,9 @@ def parse_table(manifest: Manifest, text: bytes) -> pd.DataFrame:
         raise UserError(
             f"site {manifest.site}: {TABLE} holds something that is no number ({error}); {REMEDY}"
         ) from None
+    if manifest.segmentation:
+        places = table["segmentation_offset"].replace(MISSING, str(NOT_DRAWN))
+        table["segmentation_offset"] = places.astype("int64")
     _check_rows(manifest, table)
     labels = list(manifest.labels)
     table[labels] = table[labels].astype(object).where(table[labels] != MISSING, None)

@@ -6,11 +6,12 @@ from pydantic import Field
 
 from distunlearn.tasks.classification import Classification, ClassificationConfig
 from distunlearn.tasks.regression import Regression, RegressionConfig
+from distunlearn.tasks.segmentation import Segmentation, SegmentationConfig
 from distunlearn.tasks.task import Task
 
-TASKS: dict[str, Any] = {"regression": Regression, "classification": Classification}
+TASKS: dict[str, Any] = {"regression": Regression, "classification": Classification, "segmentation": Segmentation}
 
-TaskConfig = Annotated[RegressionConfig | ClassificationConfig, Field(discriminator="name")]
+TaskConfig = Annotated[RegressionConfig | ClassificationConfig | SegmentationConfig, Field(discriminator="name")]
 
 __all__ = [
     "TASKS",
@@ -18,6 +19,8 @@ __all__ = [
     "ClassificationConfig",
     "Regression",
     "RegressionConfig",
+    "Segmentation",
+    "SegmentationConfig",
     "Task",
     "TaskConfig",
 ]

@@ -32,6 +32,7 @@ class ClassificationConfig(Strict):
 class Classification:
     """Cross entropy over the values of a label; predictions are probabilities."""
 
+    dense = False
     figure_names = ("error_rate",)
 
     def __init__(self, config: ClassificationConfig, values: Tensor, weights: Tensor, names: tuple[str, ...]) -> None:

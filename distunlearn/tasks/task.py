@@ -19,6 +19,8 @@ class Task(Protocol):
     """Label columns that it needs; for a segmentation the labels are volumes, and this is empty."""
     outputs: int
     """Width of the head's output."""
+    dense: bool
+    """Whether the head answers at every voxel, which needs an encoder that gives a map."""
     predicted: tuple[str, ...]
     """Names of the columns of `predict`."""
     figure_names: tuple[str, ...]

@@ -42,7 +42,8 @@ def batch_of(step: int, scans: int, *, seed: int, shape: tuple[int, ...] = (8, 8
     age = volume.mean(dim=(1, 2, 3, 4)) * 5 + domain
     sex = torch.randint(0, 2, (scans,), generator=generator)
     target = torch.stack([age, sex.to(age)], dim=1)
-    return Batch(volume, torch.ones(scans, dtype=torch.float64), torch.arange(scans), domain, target)
+    drawn = torch.empty(scans, 0, dtype=torch.int16)
+    return Batch(volume, torch.ones(scans, dtype=torch.float64), torch.arange(scans), domain, target, drawn)
 
 
 def share_of(batch: Batch, rows: torch.Tensor, sites: int = 3) -> RoleBatch:
