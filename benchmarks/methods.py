@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from distunlearn.config import RunConfig, load
+from distunlearn.config import RunConfig
 from distunlearn.engine.train import train
 from distunlearn.prepare import PrepareConfig, shard
 
@@ -66,13 +66,19 @@ def main() -> None:
     if not given.print_only:
         given.out.mkdir(parents=True, exist_ok=True)
         for fold in range(given.folds):
-            shards = shards_of(given.table, given.out / f"fold{fold}", fold=fold)
-            for name in given.only or METHODS:
-                if (name, fold) not in {(line["method"], line["fold"]) for line in lines(results)}:
-                    found = measure(name, shards, given.out / "runs" / f"{name}-{fold}", epochs=given.epochs)
-                    with results.open("a") as file:
-                        file.write(json.dumps({"method": name, "fold": fold} | found) + "\n")
+            run_fold(given, fold, results)
     print(as_table(lines(results)))
+
+
+def run_fold(given: argparse.Namespace, fold: int, results: Path) -> None:
+    """Make the runs of one fold that are missing."""
+    shards = shards_of(given.table, given.out / f"fold{fold}", fold=fold)
+    done = {line["method"] for line in lines(results) if line["fold"] == fold}
+    for name in given.only or METHODS:
+        if name not in done:
+            found = measure(name, shards, given.out / "runs" / f"{name}-{fold}", epochs=given.epochs)
+            with results.open("a") as file:
+                file.write(json.dumps({"method": name, "fold": fold} | found) + "\n")
 
 
 def lines(results: Path) -> list[dict[str, Any]]:
@@ -148,7 +154,10 @@ def told(features: np.ndarray, site: np.ndarray) -> float:
 
 def as_table(found: list[dict[str, Any]]) -> str:
     """Means over folds, with the standard deviation of the two that are compared."""
-    rows = ["| method | MAE, all people | MAE, mean over sites (worst site) | probe on held-out people | ms a step |", "|---|---|---|---|---|"]
+    rows = [
+        "| method | MAE, all people | MAE, mean over sites (worst site) | probe on held-out people | ms a step |",
+        "|---|---|---|---|---|",
+    ]
     for name in METHODS:
         mine = [line for line in found if line["method"] == name]
         if not mine:
@@ -156,10 +165,14 @@ def as_table(found: list[dict[str, Any]]) -> str:
         mae, probe = ([line[key] for line in mine] for key in ("mae", "probe"))
         sites = pd.DataFrame([line["mae_by_site"] for line in mine]).mean()
         step = 1000 * np.mean([line["seconds_per_step"] for line in mine])
-        rows.append(f"| {name} | {np.mean(mae):.2f} ± {np.std(mae):.2f} | {sites.mean():.2f} ({sites.max():.1f}) | {np.mean(probe):.3f} ± {np.std(probe):.3f} | {step:.0f} |")
+        rows.append(
+            f"| {name} | {np.mean(mae):.2f} ± {np.std(mae):.2f} | {sites.mean():.2f} ({sites.max():.1f}) | {np.mean(probe):.3f} ± {np.std(probe):.3f} | {step:.0f} |"
+        )
     if found:
         floor = np.mean([line["floor"] for line in found])
-        rows.append(f"\nThe same probes on true age: {floor:.3f}; chance {1 / len(found[0]['mae_by_site']):.3f}. Folds: {len({line['fold'] for line in found})}.")
+        rows.append(
+            f"\nThe same probes on true age: {floor:.3f}; chance {1 / len(found[0]['mae_by_site']):.3f}. Folds: {len({line['fold'] for line in found})}."
+        )
     return "\n".join(rows)
 
 

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
 NO_SEGMENTATION = torch.empty(1, 0, dtype=torch.int16)
 
 

@@ -41,7 +41,9 @@ def _rows(job: Job, method: ErasureConfig) -> Float[Tensor, "n C"]:
     model.set_training(False)
     for batch in job.evaluation("train"):
         described = [_described(job, name, batch) for name in method.confounds]
-        target = batch.target[:, : len(job.network.task.targets)].double() if method.keep else batch.target[:, :0].double()
+        target = (
+            batch.target[:, : len(job.network.task.targets)].double() if method.keep else batch.target[:, :0].double()
+        )
         features = model(batch.volume)[1].double()
         parts.append(torch.cat([features, *described, target, target.square()], dim=1))
     model.set_training(True)

@@ -60,7 +60,10 @@ def leace(
 
 
 def told_beyond(
-    told: Float[Tensor, "F K"], features_known: Float[Tensor, "F T"], known: Float[Tensor, "T T"], known_concept: Float[Tensor, "T K"]
+    told: Float[Tensor, "F K"],
+    features_known: Float[Tensor, "F T"],
+    known: Float[Tensor, "T T"],
+    known_concept: Float[Tensor, "T K"],
 ) -> Float[Tensor, "F K"]:
     r"""$\Sigma_{xz}$ of what a concept z says beyond variables y: $\Sigma_{xz} - \Sigma_{xy} \Sigma_{yy}^{+} \Sigma_{yz}$.
 

@@ -37,7 +37,7 @@ def custom(config: CustomConfig, shape: tuple[int, ...]) -> nn.Module:
             made = getattr(made, part)
         takes_shape = "shape" in inspect.signature(made).parameters
         network = made(**({"shape": shape} if takes_shape else {}), **config.arguments)
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{config.path} cannot be built ({error})") from None
     if not isinstance(network, nn.Module):
         raise ValueError(f"{config.path} gives {type(network).__name__}, not a torch.nn.Module")

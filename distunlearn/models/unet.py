@@ -41,9 +41,7 @@ class Unet(nn.Module):
             self.down.append(_convolutions(inside, width, config))
             inside = width
             if level + 1 < len(config.channels):
-                kernel = tuple(
-                    2 if size > 1 and axis < config.dimensions else 1 for axis, size in enumerate(shape)
-                )
+                kernel = tuple(2 if size > 1 and axis < config.dimensions else 1 for axis, size in enumerate(shape))
                 self.kernels.append(kernel)
                 shape = (shape[0] // kernel[0], shape[1] // kernel[1], shape[2] // kernel[2])
         for width, outside in zip(config.channels[-2::-1], [*config.channels[-3::-1], config.features], strict=True):

@@ -8,7 +8,7 @@ import pandas as pd
 import xxhash
 
 from distunlearn.errors import UserError
-from distunlearn.shard_format import MISSING, PLACE_COLUMNS, SPLITS, TABLE, Manifest
+from distunlearn.shard_format import MISSING, SPLITS, TABLE, Manifest
 
 INTEGERS = ("session", "offset", "bytes")
 DECIMALS = ("scale", "mean", "sd")

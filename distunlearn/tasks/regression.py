@@ -34,6 +34,7 @@ class Regression:
     """The task of the paper. Targets are standardised by the training scans; predictions are in the target's unit."""
 
     dense = False
+
     def __init__(self, config: RegressionConfig, mean: Float[Tensor, " T"], sd: Float[Tensor, " T"]) -> None:
         self.config = config
         self.targets = self.predicted = config.targets

@@ -99,7 +99,9 @@ class Segmentation:
         """
         classes = config.classes or tuple(sorted(int(value) for value in names))
         if len(classes) < 2:
-            raise ValueError("the shards hold no segmentations with two values or more (distunlearn shard --segmentation)")
+            raise ValueError(
+                "the shards hold no segmentations with two values or more (distunlearn shard --segmentation)"
+            )
         return cls(config, classes)
 
     @classmethod

@@ -1,0 +1,97 @@
+"""Encoders, the user's own among them, domain heads on inner layers and their fresh starts."""
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from distunlearn.engine.reset import reset_heads
+from distunlearn.models import CustomConfig, DomainHeadConfig, DomainHeads, VggConfig, build_encoder
+from distunlearn.models.resnet3d import ResNetConfig
+from distunlearn.models.sfcn import SfcnConfig
+from distunlearn.models.unet import UnetConfig
+
+
+@pytest.mark.parametrize(
+    "config", [ResNetConfig(channels=(4, 8)), SfcnConfig(channels=(4, 8)), VggConfig(channels=(4, 8))]
+)
+def test_encoders_take_odd_shapes(config: ResNetConfig | SfcnConfig | VggConfig) -> None:
+    """One row of features a scan, whatever the volume's sides."""
+    encoder = build_encoder(config, (9, 7, 5))
+    assert encoder(torch.randn(3, 1, 9, 7, 5)).shape == (3, config.features) == (3, encoder.width)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_unet_keeps_the_shape_and_in_two_dimensions_the_slices_apart(dimensions: int) -> None:
+    """Changing one slice changes the others in 3-D only."""
+    torch.manual_seed(0)
+    config = UnetConfig(dimensions=dimensions, channels=(4, 8, 8), features=3, norm="none")  # type: ignore[arg-type]
+    encoder = build_encoder(config, (10, 8, 5))
+    volume = torch.randn(1, 1, 10, 8, 5)
+    other = volume.clone()
+    other[..., 0] += 1
+    before, after = encoder(volume), encoder(other)
+    assert before.shape == (1, 3, 10, 8, 5)
+    assert torch.equal(before[..., 1:], after[..., 1:]) == (dimensions == 2)
+
+
+def test_inner_layers_are_shown_to_domain_heads_only() -> None:
+    """Behind the feature layer come the chosen layers, averaged over space; each has as many heads as asked for."""
+    encoder = build_encoder(VggConfig(channels=(4, 6), features=5), (8, 8, 4), layers=("blocks.2", "blocks.9"))
+    assert encoder.widths == (5, 4, 6)
+    features = encoder(torch.randn(2, 1, 8, 8, 4))
+    assert features.shape == (2, 15)
+    heads = DomainHeads(DomainHeadConfig(ensemble=2), encoder.widths, 3)
+    assert heads(features).shape == (2, 6, 3)
+
+
+def test_a_layer_that_is_not_there_is_named() -> None:
+    """And those that are there are listed."""
+    with pytest.raises(ValueError, match=r"no layer blocks\.99 \(it has blocks"):
+        build_encoder(VggConfig(channels=(4,)), (8, 8, 4), layers=("blocks.99",))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("no.such.module:Net", "cannot be built"),
+        ("torch.nn:NoSuchLayer", "cannot be built"),
+        ("torch.nn:Flatten", None),
+        ("torch.nn:functional", "cannot be built"),
+        ("fractions:Fraction", "gives Fraction, not a torch.nn.Module"),
+        ("torch.nn:Identity", None),
+    ],
+)
+def test_a_users_network_is_checked(path: str, words: str | None) -> None:
+    """What cannot be imported, is no network or gives no row a scan is refused with its path and the reason."""
+    if words is None:
+        encoder = build_encoder(CustomConfig(path=path), (8, 8, 4))
+        assert encoder.width == (256 if path.endswith("Flatten") else 1)
+    else:
+        with pytest.raises(ValueError, match=words):
+            build_encoder(CustomConfig(path=path), (8, 8, 4))
+
+
+def test_heads_start_anew_in_turn() -> None:
+    """At every third step one head of three, and its moments, are fresh; the same at every call, and no random state is used."""
+
+    def heads() -> DomainHeads:
+        torch.manual_seed(0)
+        return DomainHeads(DomainHeadConfig(hidden=4, ensemble=3, reset_every=3), (5,), 2)
+
+    one, other = heads(), heads()
+    optimiser = Adam(one.parameters())
+    one(torch.randn(4, 5)).sum().backward()
+    optimiser.step()
+    changed, state = [], torch.get_rng_state()
+    for step in range(10):
+        before = [nn.utils.parameters_to_vector(head.parameters()).clone() for head in one.heads]
+        reset_heads({"domain_head": one}, {"domain": optimiser}, step=step, seed=1)
+        after = [nn.utils.parameters_to_vector(head.parameters()) for head in one.heads]
+        changed.append([place for place in range(3) if not torch.equal(before[place], after[place])])
+    assert changed == [[], [], [], [1], [], [], [2], [], [], [0]]
+    assert not optimiser.state, "all heads had their turn, and no moment is left"
+    assert torch.equal(torch.get_rng_state(), state)
+    for step in range(10):
+        reset_heads({"domain_head": other}, {}, step=step, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
