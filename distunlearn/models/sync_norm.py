@@ -3,11 +3,12 @@
 Dimensions: `B` scans of this rank's share of the batch, `C` channels, `W H D` voxels.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 class SyncNorm(nn.BatchNorm3d):
@@ -43,7 +44,22 @@ class SyncNorm(nn.BatchNorm3d):
         self.num_batches_tracked.add_(1)
 
 
+class _SumOfRanks(torch.autograd.Function):
+    """Add up over ranks; on the way back add up the gradients of all ranks. torch's own such function is deprecated."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
 def _sum_of_ranks(values: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-    """Add up over ranks; the gradients of all ranks are added up on the way back."""
-    total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
+    total: Tensor = _SumOfRanks.apply(values)  # type: ignore[no-untyped-call]
     return total
