@@ -45,8 +45,8 @@ def status_of(run: Path) -> str:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for something that another process does; a test that waits in vain fails."""
-    for _ in range(600):
+    for _ in range(2400):
         if true():
             return
         time.sleep(0.05)
-    pytest.fail("waited for half a minute in vain")
+    pytest.fail("waited for two minutes in vain")
