@@ -170,7 +170,8 @@ def _create_database(path: Path) -> None:
     with FileLock(path.with_name(f".{path.name}.lock")):
         if path.exists():
             return
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.unlink(missing_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        for left in (part, part.with_name(f"{part.name}-journal")):  # by a process that was killed
+            left.unlink(missing_ok=True)
         _client(f"{SQLITE}{part}").search_experiments(max_results=1)
         part.replace(path)

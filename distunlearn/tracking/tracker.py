@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 SECONDS_FOR_A_SERVER = 4.5
 """Of the five that an exit may take, whatever the server does."""
-SECONDS_FOR_A_FILE = 20.0
-"""A database beside the run cannot hang; a training that lasted seconds may be over before its tables are made."""
+SECONDS_FOR_A_FILE = 60.0
+"""A database beside the run cannot hang; a training that lasted seconds may be over before its tables are made, which
+takes four seconds on an idle machine and many more on a busy one."""
 
 
 class Tracker:

@@ -180,6 +180,15 @@ def test_no_host_is_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked == []
 
 
+def test_a_database_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    """What a killed process left of a fresh database is not used and does not stay."""
+    half = tmp_path / ".mlflow.db.part"
+    half.write_bytes(b"half")
+    (tmp_path / ".mlflow.db.part-journal").write_bytes(b"of it")
+    Store(f"{SQLITE}{tmp_path / 'mlflow.db'}").experiment("e")
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", ".mlflow.db.lock"}
+
+
 @pytest.mark.slow
 def test_processes_may_meet_at_a_fresh_database(tmp_path: Path) -> None:
     """Four runs that start together beside each other, with no database there yet, all get theirs."""
