@@ -9,9 +9,14 @@ from distunlearn.tasks.regression import Regression, RegressionConfig
 from distunlearn.tasks.segmentation import Segmentation, SegmentationConfig
 from distunlearn.tasks.task import Task
 
-TASKS: dict[str, Any] = {"regression": Regression, "classification": Classification, "segmentation": Segmentation}
+TASKS: dict[str, Any] = {
+    "regression": Regression,
+    "classification": Classification,
+    "segmentation": Segmentation,
+}
 
-TaskConfig = Annotated[RegressionConfig | ClassificationConfig | SegmentationConfig, Field(discriminator="name")]
+AnyTask = RegressionConfig | ClassificationConfig | SegmentationConfig
+TaskConfig = Annotated[AnyTask, Field(discriminator="name")]
 
 __all__ = [
     "TASKS",
