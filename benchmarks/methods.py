@@ -26,6 +26,7 @@ from sklearn.svm import SVC
 
 from distunlearn.config import RunConfig
 from distunlearn.engine.train import train
+from distunlearn.evaluate.combat import harmonise_features
 from distunlearn.prepare import PrepareConfig, shard
 
 FOLDS = 3
@@ -49,6 +50,7 @@ METHODS: dict[str, tuple[dict[str, Any] | None, Any, int]] = {
     "MMD": ({"name": "alignment", "kind": "mmd"}, 1e-3, 64),
     "CORAL": ({"name": "alignment", "kind": "coral"}, 1e-3, 64),
     "LEACE": ({"name": "erasure"}, 1e-3, 64),
+    "ComBat on features": (None, 1e-3, 64),  # of the standard run; needs combatlearn, and the site of every scan
 }
 
 
@@ -129,10 +131,11 @@ def configuration(name: str, shards: Path, *, epochs: int) -> RunConfig:
 def measure(name: str, shards: Path, run: Path, *, epochs: int) -> dict[str, Any]:
     """Train, then probe the test fold."""
     train(configuration(name, shards, epochs=epochs), run)
+    stage = harmonise_features(run / "method") if name.startswith("ComBat") else run / "method"
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     seconds = [line["time/seconds_per_step"] for line in logged if line["stage"] == "method"]
-    said = pd.read_csv(run / "method" / "predictions.tsv", sep="\t")
-    with np.load(run / "method" / "features.npz") as stored:
+    said = pd.read_csv(stage / "predictions.tsv", sep="\t")
+    with np.load(stage / "features.npz") as stored:
         features = stored["features"][(said["split"] == "test").to_numpy()]
     test = said[said["split"] == "test"]
     error = (test["prediction"] - test["target"]).abs()
