@@ -50,6 +50,14 @@ class StageConfig(Strict):
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     """One optimiser a phase, kept over the whole stage."""
     weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """How the learning rates fall to zero over the stage, if they do."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Epochs over which they rise from zero first."""
+    patience: int | None = Field(None, gt=0)
+    """End the stage early after so many epochs in which `watch` did not fall; its last weights are kept all the same."""
+    watch: str = "val/mae"
+    """The figure of metrics.jsonl that `patience` looks at."""
 
     @model_validator(mode="after")
     def _every_phase_has_a_rate(self) -> "StageConfig":
@@ -64,17 +72,33 @@ class StageConfig(Strict):
 
 
 class EngineConfig(Strict):
-    """How the run works; none of it changes what is learned, but for precision."""
+    """How the run works. What changes more of the result than its last digits is off by default and says so."""
 
-    precision: Literal["no", "bf16"] = "no"
-    """Mixed precision, as Accelerate names it."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision; fp16 scales each loss by itself. Changes the result."""
+    pieces: int = Field(1, gt=0)
+    """Pieces into which each rank's share of a batch is cut to save memory; gradients are summed and reduced once.
+    Changes nothing but the order of a sum."""
+    compile: bool = False
+    """Let torch.compile fuse the encoder's layers: half a minute at the start, faster steps on a GPU."""
+    channels_last: bool = False
+    """Store volumes channels last, which convolutions of half precision like."""
+    fused: bool = False
+    """Fused optimisers: one kernel a step instead of one a tensor."""
+    deterministic: bool = False
+    """Refuse operations that do not give the same bits twice on a GPU. On a CPU a run repeats without it."""
     bucket_mb: float = 2.0
     """Size of DDP's gradient buckets. With DDP's own 25 MB nine tenths of the authors' encoder would be sent only when
     the backward pass is over; with 2 MB one hundredth is."""
+    compression: Literal["none", "bf16", "powersgd"] = "none"
+    """How gradients travel: as they are, in half the bytes, or as low-rank approximations. Changes the result."""
+    average_every: int = Field(1, gt=0)
+    """Local steps: reduce no gradients but average the weights every so many steps, and at every line of metrics.
+    For slow links only: it is another algorithm, with a cost in error (docs/engine.md). 1 is exact."""
     timeout_minutes: float = 5.0
     """How long a rank waits for the others before it gives up."""
     log_every: int = Field(10, gt=0)
-    """Steps between two lines of training losses in metrics.jsonl."""
+    """Steps between two lines of training losses in metrics.jsonl; ranks are compared and signals followed as often."""
     checkpoint_minutes: float = 5.0
     """Time between two checkpoints; one is also written at the end of every stage."""
 

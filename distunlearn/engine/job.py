@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distunlearn.batch import Batch
 from distunlearn.config import RunConfig
+from distunlearn.engine.reduction import prime
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, RoleBatch, StepBatch, unwrapped
 from distunlearn.errors import UserError
@@ -150,7 +151,9 @@ def _network(
     labels = _labels(config)
     _standardise_tables(parts["encoder"], study, chosen["main"], labels)
     found = {confound.name: confound for confound in confounds}
-    return card, Network({name: runtime.wrap(module) for name, module in parts.items()}, task, found, labels)
+    wrapped = {name: runtime.wrap(module) for name, module in parts.items()}
+    prime(wrapped, (1, *study.shape) if study.kind == "volume" else study.shape)
+    return card, Network(wrapped, task, found, labels, runtime.precision)
 
 
 def _labels(config: RunConfig) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 """From a run in progress to a snapshot and back; a snapshot belongs to one configuration."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from torch import Tensor
-from torch.optim import Optimizer
 
 from distunlearn.config import RunConfig
 from distunlearn.engine.checkpoint import (
@@ -19,12 +20,28 @@ from distunlearn.engine.checkpoint import (
 from distunlearn.engine.job import Job
 from distunlearn.engine.record import Record
 from distunlearn.engine.step import unwrapped
+from distunlearn.engine.update import Update
 from distunlearn.errors import UserError
 from distunlearn.run_folder import CONFIG
 
 MAY_CHANGE = {"tracking", "engine", "shards"}
 """Settings that a run may be continued with changed: they do not touch what is learned. `shards` because folders are
 moved; that the scans are the same is seen from the plan's digest."""
+BINDING = ("precision", "compression", "average_every")
+"""Settings of the engine that do touch what is learned, and so may not change."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How a watched figure has fared, epoch by epoch."""
+
+    best: float = math.inf
+    stale: int = 0
+    """Epochs since it was at its best."""
+
+    def after(self, value: float) -> "Patience":
+        """When an epoch has ended with a value."""
+        return Patience(value, 0) if value < self.best else Patience(self.best, self.stale + 1)
 
 
 @dataclass(frozen=True)
@@ -35,26 +52,29 @@ class Position:
     """Index of the stage in progress; the number of stages when all are done."""
     step: int
     """Steps that are done, over all stages."""
+    patience: Patience = field(default_factory=Patience)
+    """How long the stage has not improved."""
 
 
-def snapshot(job: Job, record: Record, optimisers: dict[str, Optimizer], position: Position) -> Snapshot:
+def snapshot(job: Job, record: Record, updates: Mapping[str, Update], position: Position) -> Snapshot:
     """Everything that is needed to go on from here; to be called by every rank."""
     tensors: dict[str, Tensor] = {}
     for part, module in job.network.parts.items():
         tensors |= {f"network/{part}/{name}": value for name, value in unwrapped(module).state_dict().items()}
     groups: dict[str, Any] = {}
-    for name, optimiser in optimisers.items():
-        moments, groups[name] = optimiser_tensors(name, optimiser)
+    for name, update in updates.items():
+        moments, groups[name] = optimiser_tensors(name, update.optimiser)
         tensors |= moments
     tensors["random"] = job.runtime.gather_rows(random_state(job.runtime.device)[None])
     state = {
-        "stage": position.stage, "step": position.step, "optimisers": groups,
+        "stage": position.stage, "step": position.step, "patience": asdict(position.patience), "optimisers": groups,
+        "scalers": {name: update.scaler.state_dict() for name, update in updates.items() if update.scaler},
         "metrics_bytes": record.length, "plans": _plan_digests(job), "world_size": job.runtime.world_size,
     }  # fmt: skip
     return Snapshot(tensors, state)
 
 
-def restore(found: Snapshot, job: Job, record: Record, optimisers: dict[str, Optimizer]) -> Position:
+def restore(found: Snapshot, job: Job, record: Record, updates: Mapping[str, Update]) -> Position:
     """Put network, optimisers, random state and metrics back to where the snapshot was taken.
 
     Raises:
@@ -69,13 +89,15 @@ def restore(found: Snapshot, job: Job, record: Record, optimisers: dict[str, Opt
         unwrapped(module).load_state_dict({
             name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)
         })
-    for name, optimiser in optimisers.items():
+    for name, update in updates.items():
         if name in found.state["optimisers"]:
-            restore_optimiser(name, optimiser, found.tensors, found.state["optimisers"][name])
+            restore_optimiser(name, update.optimiser, found.tensors, found.state["optimisers"][name])
+        if update.scaler is not None and name in found.state["scalers"]:
+            update.scaler.load_state_dict(found.state["scalers"][name])
     if found.state["world_size"] == job.runtime.world_size:
         restore_random_state(found.tensors["random"][job.runtime.rank], job.runtime.device)
     record.cut(found.state["metrics_bytes"])
-    return Position(found.state["stage"], found.state["step"])
+    return Position(found.state["stage"], found.state["step"], Patience(**found.state["patience"]))
 
 
 def _plan_digests(job: Job) -> dict[str, str]:
@@ -95,6 +117,7 @@ def refuse_other_run(run: Path, config: RunConfig) -> None:
     differ = sorted(
         key for key in before.keys() | now.keys() if key not in MAY_CHANGE and before.get(key) != now.get(key)
     )
+    differ += [f"engine.{key}" for key in BINDING if before["engine"].get(key) != now["engine"][key]]
     if differ:
         raise UserError(
             f"{run}: holds a run with other {', '.join(differ)}; give another --out, or the same settings to go on with it"

@@ -1,32 +1,45 @@
 """The only file that knows Accelerate: which rank this is, which device, and what crosses ranks."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import xxhash
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
-from jaxtyping import Shaped
+from accelerate.utils import DistributedDataParallelKwargs
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from distunlearn.config import EngineConfig
+from distunlearn.engine.reduction import Traffic, prime, reduce_by
 from distunlearn.errors import UserError
 
 
 class Runtime:
-    """One process of a run: its rank, its device, and the messages between ranks."""
+    """One process of a run: its rank, its device, and the messages between ranks.
 
-    def __init__(self, config: EngineConfig) -> None:
+    Args:
+        config: of the engine.
+        traffic: where to note what every backward pass sends.
+    """
+
+    def __init__(self, config: EngineConfig, traffic: Traffic | None = None) -> None:
         refuse_lonely_launch(os.environ)
+        self.config, self._traffic = config, traffic
+        if config.deterministic:
+            be_deterministic()
+        self.store = join(timedelta(minutes=config.timeout_minutes))
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
-            mixed_precision=config.precision,
+            mixed_precision="no",  # the step casts by itself (`precision`): one way for every device and for frozen parts
             kwargs_handlers=[
-                InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes)),
-                DistributedDataParallelKwargs(bucket_cap_mb=config.bucket_mb, gradient_as_bucket_view=True),
+                DistributedDataParallelKwargs(bucket_cap_mb=config.bucket_mb, gradient_as_bucket_view=True)
             ],
         )
         self.rank: int = self.accelerator.process_index
@@ -41,12 +54,36 @@ class Runtime:
         """Whether this is rank 0, the only one that writes and speaks."""
         return self.rank == 0
 
-    def wrap(self, part: nn.Module) -> nn.Module:
-        """Put a part on the device and, with several ranks, into its own DDP, so that its gradients travel alone."""
+    @property
+    def precision(self) -> torch.dtype | None:
+        """What parts compute in, where that is not float32."""
+        return {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.config.precision]
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """A new scaler for one loss, where gradients of float16 would vanish without."""
+        return torch.amp.GradScaler(self.device.type) if self.config.precision == "fp16" else None
+
+    def wrap(self, part: nn.Module, shape: Iterable[int]) -> nn.Module:
+        """Put a part on the device and, with several ranks, into its own DDP, so that its gradients travel alone.
+
+        Args:
+            part: encoder or head.
+            shape: of one of its inputs, without the batch.
+        """
+        if self.config.channels_last:
+            part = part.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if self.world_size > 1 and self.device.type == "cuda":
+            part = nn.SyncBatchNorm.convert_sync_batchnorm(part)  # type: ignore[no-untyped-call]
+        if self.config.average_every > 1:  # local steps: nothing is reduced in between
+            return part.to(self.device)
         wrapped: nn.Module = self.accelerator.prepare(part)
-        if self.world_size > 1:
+        if isinstance(wrapped, DistributedDataParallel):
             # Set afterwards: as an argument it would also skip the first synchronisation of the buffers.
-            wrapped.forward_sync_buffers = False  # type: ignore[assignment]
+            wrapped.forward_sync_buffers = False
+            reduce_by(wrapped, self.config.compression, self._traffic)
+            prime(wrapped, shape)
+            if self._traffic is not None:
+                self._traffic.take()
         return wrapped
 
     def sum(self, values: Tensor) -> Tensor:
@@ -68,19 +105,29 @@ class Runtime:
         dist.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, counts.tolist(), strict=True)])
 
+    def gather_texts(self, text: str) -> list[str]:
+        """Every rank's text, rank 0's first."""
+        rows = torch.tensor([[self.rank, code] for code in text.encode()], dtype=torch.int64, device=self.device)
+        ranks, codes = self.gather_rows(rows.view(-1, 2)).cpu().unbind(1)
+        return [bytes(codes[ranks == rank].tolist()).decode() for rank in range(self.world_size)]
+
     def agree(self, text: str, what: str) -> None:
         """Stop every rank unless all hold the same text, such as the plan's digest.
 
         Raises:
             UserError: on every rank, when any differs.
         """
-        code = torch.tensor(list(text.encode()), dtype=torch.int64, device=self.device)
-        extremes = torch.cat([code, -code])
+        code = int(xxhash.xxh3_64_hexdigest(text.encode())[:15], 16)
+        if not self.same(torch.tensor([code], device=self.device)).all():
+            raise UserError(f"the ranks do not agree on {what}; do they all see the same shards and configuration?")
+
+    def same(self, values: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Which of these whole numbers are the same on all ranks; every rank gets the same answer."""
+        extremes = torch.cat([values, -values])
         if self.world_size > 1:
             dist.all_reduce(extremes, dist.ReduceOp.MAX)
         highest, lowest = extremes.chunk(2)
-        if not torch.equal(highest, -lowest):
-            raise UserError(f"the ranks do not agree on {what}; do they all see the same shards and configuration?")
+        return highest == -lowest
 
     def wait(self) -> None:
         """Wait until every rank is here."""
@@ -90,6 +137,30 @@ class Runtime:
         """Leave the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def join(timeout: timedelta) -> Store | None:
+    """Form the process group, where a launcher started several processes; returns the store through which they met.
+
+    A launcher that starts the processes again keeps its store, and they would meet under the addresses of the dead
+    (pytorch #135712): every attempt gets a namespace of its own.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return None
+    shared, rank, world_size = next(rendezvous("env://", timeout=timeout))
+    store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
+    return store
+
+
+def be_deterministic() -> None:
+    """Make every operation give the same bits twice, or raise."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 _REMEDY = (

@@ -9,6 +9,9 @@ sum, so the gradient is that of one process holding the whole batch, however the
 Why it is three all-reduces. Each part has its own DDP. A phase calls the parts that it updates through their DDP and
 the others frozen, so that its backward pass reduces its own parameters and nothing else, while it still computes.
 Forward and backward alternate strictly: a second backward through one forward would not be reduced (pytorch #47260).
+
+A batch that does not fit may be taken in pieces: a share of a loss is a sum over subjects, so gradients of the pieces
+add up to that of the batch, and only the last piece's backward pass sends anything.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim import Optimizer
+from torch.nn.parallel import DistributedDataParallel
 
 from distunlearn.batch import Batch
 from distunlearn.engine.losses import LOSSES, LossInput
@@ -39,6 +42,8 @@ class Network:
     """By name; the site if not given."""
     labels: tuple[str, ...] = ()
     """Names of the columns of `Batch.target`: the task's targets first. Those alone if not given."""
+    precision: torch.dtype | None = None
+    """Half precision in which parts compute where that is safe (autocast); what they return is float32."""
 
     def label(self, batch: Batch, name: str) -> Float[Tensor, " B"]:
         """One label of a batch's scans."""
@@ -47,14 +52,26 @@ class Network:
     def call(self, part: Part, values: Tensor, *, moves: bool) -> Tensor:
         """Run a part on values; frozen unless it `moves`: gradients go through it, not into it, and no buffer changes."""
         module = self.parts[part]
-        if moves:
-            output: Tensor = module(values)
-            return output
-        plain = unwrapped(module)
-        frozen = {name: parameter.detach() for name, parameter in plain.named_parameters()}
-        running = {name: buffer.clone() for name, buffer in plain.named_buffers()}
-        through: Tensor = functional_call(plain, frozen | running, (values,))
-        return through
+        with torch.autocast(values.device.type, self.precision, enabled=self.precision is not None):
+            output: Tensor = module(values) if moves else _frozen(unwrapped(module), values)
+        return output if self.precision is None else output.float()
+
+    @contextmanager
+    def reducing(self, parts: Sequence[Part], *, now: bool) -> Iterator[None]:
+        """Gradients of these parts are all-reduced in backward passes of this block only if `now`."""
+        with ExitStack() as held:
+            for part in parts:
+                module = self.parts[part]
+                if not now and isinstance(module, DistributedDataParallel):
+                    held.enter_context(module.no_sync())
+            yield
+
+
+def _frozen(module: nn.Module, values: Tensor) -> Tensor:
+    detached = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    running = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    output: Tensor = functional_call(module, detached | running, (values,))
+    return output
 
 
 @dataclass(frozen=True)
@@ -70,38 +87,44 @@ StepBatch = Mapping[Role, RoleBatch]
 """`main` and `unlearn`; the same object under both names where X_u is X_p."""
 
 
+class Outcome(NamedTuple):
+    """What came of one phase of a step."""
+
+    share: Float[Tensor, ""]
+    """This rank's share of the loss; the sum over ranks is the loss of the global batch."""
+    gradient: Float[Tensor, ""]
+    """Norm of the reduced gradient, the same on every rank."""
+
+
 def take_step(
-    network: Network, phases: Sequence[Phase], batches: StepBatch, optimisers: Mapping[str, Optimizer], world_size: int,
-    *, progress: float = 1.0,
-) -> dict[str, Float[Tensor, ""]]:  # fmt: skip
+    network: Network, phases: Sequence[Phase], batches: StepBatch, updates: Mapping[str, Update],
+    *, progress: float = 1.0, pieces: int = 1,
+) -> dict[str, Outcome]:  # fmt: skip
     """Take one step: every phase in its order.
 
     Args:
         network: what is trained.
         phases: of the method.
         batches: this rank's share of the step's scans.
-        optimisers: one a phase.
-        world_size: number of ranks.
+        updates: one a phase, by its name.
         progress: steps of the stage that are done, divided by all of them; ramps and warm-ups look at it.
+        pieces: into how many each role's batch is cut; gradients add up over them and are reduced once.
 
     Returns:
-        This rank's share of each phase's loss by name; their sum over ranks is the loss of the global batch.
+        What came of each phase, by name.
     """
     phases = [phase for phase in phases if phase.begun(progress)]
-    shares: dict[str, Tensor] = {}
-    features: Mapping[Role, Tensor] = {}
+    cut = pieces_of(batches, pieces)
+    outcomes: dict[str, Outcome] = {}
+    features: dict[int, Mapping[Role, Tensor]] = {}
     for index, phase in enumerate(phases):
-        moves = "encoder" in phase.updates
-        if not (phase.share and features):
-            features = encode(network, _sharing(phases, index), batches)
-        for repeat in range(phase.repeat):
-            if moves and repeat:
-                features = encode(network, [phase], batches)
-            inputs = features if moves else {role: values.detach() for role, values in features.items()}
-            share = phase_loss(network, phase, batches, inputs, progress=progress)
-            shares[phase.name] = _lower(share, optimisers[phase.name], world_size)
-        features = {} if moves else features
-    return shares
+        # The graphs of several pieces would cost the memory that cutting saves: then a moving phase encodes again.
+        sharing = _sharing(phases, index) if pieces == 1 else [phase]
+        if not phase.share or (pieces > 1 and "encoder" in phase.updates):
+            features = {}
+        for _ in range(phase.repeat):
+            outcomes[phase.name] = _lower(network, sharing, cut, features, updates[phase.name], progress)
+    return outcomes
 
 
 def _sharing(phases: Sequence[Phase], index: int) -> list[Phase]:
@@ -109,12 +132,40 @@ def _sharing(phases: Sequence[Phase], index: int) -> list[Phase]:
     return [phases[index], *takewhile(lambda following: following.share, phases[index + 1 :])]
 
 
-def _lower(share: Float[Tensor, ""], optimiser: Optimizer, world_size: int) -> Float[Tensor, ""]:
-    """Lower one phase's loss once; returns this rank's share of it."""
-    optimiser.zero_grad()
-    (share * world_size).backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return share.detach()
+def _lower(
+    network: Network,
+    sharing: Sequence[Phase],
+    pieces: Sequence[StepBatch],
+    features: dict[int, Mapping[Role, Tensor]],
+    update: Update,
+    progress: float,
+) -> Outcome:
+    """Lower the loss of the first of the phases once; fills in the features of pieces that are not there yet."""
+    phase, shares = sharing[0], []
+    moves = "encoder" in phase.updates
+    update.clear()
+    for index, piece in enumerate(pieces):
+        with network.reducing(phase.updates, now=index == len(pieces) - 1):
+            if index not in features:
+                features[index] = encode(network, sharing, piece)
+            inputs = features.pop(index) if moves else {role: own.detach() for role, own in features[index].items()}
+            shares.append(update.backward(phase_loss(network, phase, piece, inputs, progress=progress)))
+    return Outcome(torch.stack(shares).sum(), update.step())
+
+
+def pieces_of(batches: StepBatch, pieces: int) -> list[StepBatch]:
+    """A step's batches in pieces; some are empty where a role has fewer scans. Roles that share a batch still do."""
+    if pieces == 1:
+        return [batches]
+    cut = {id(role.batch): _cut(role.batch, pieces) for role in batches.values()}
+    return [
+        {name: RoleBatch(cut[id(role.batch)][index], role.subjects) for name, role in batches.items()}
+        for index in range(pieces)
+    ]
+
+
+def _cut(batch: Batch, pieces: int) -> list[Batch]:
+    return [Batch(*parts) for parts in zip(*(part.tensor_split(pieces) for part in batch), strict=True)]
 
 
 def phase_loss(

@@ -10,7 +10,7 @@ from distunlearn.config import EngineConfig
 from distunlearn.engine.job import build
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import take_step
-from distunlearn.engine.train import build_optimisers
+from distunlearn.engine.updates import build_updates
 from distunlearn.methods import phases_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "unlearning.csv"
@@ -19,13 +19,14 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "unlearning.csv"
 def trajectory(shards: Path, steps: int = 6) -> list[dict[str, float]]:
     """The three losses of the first steps of unlearning."""
     config = tiny(shards, "stages.1.method.domain_steps=1")
-    job = build(config, Runtime(EngineConfig()))
+    runtime = Runtime(EngineConfig())
+    job = build(config, runtime)
     stage = config.stages[1]
-    optimisers = build_optimisers(stage, job.network)
+    updates = build_updates(stage, job.network, runtime)
     rows = []
     for batches in job.steps(0, steps):
-        losses = take_step(job.network, phases_of(stage.method), batches, optimisers, 1)
-        rows.append({name: loss.item() for name, loss in losses.items()})
+        outcomes = take_step(job.network, phases_of(stage.method), batches, updates)
+        rows.append({name: outcome.share.item() for name, outcome in outcomes.items()})
     return rows
 
 

@@ -1,0 +1,107 @@
+"""How gradients travel: the hook that reduces each bucket of a part's DDP, and a record of what was sent."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks import powerSGD_hook
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
+
+Compression = Literal["none", "bf16", "powersgd"]
+Reduce = Callable[[GradBucket], Future[Tensor]]
+"""Starts to bring the mean over ranks of a bucket's gradients."""
+
+
+@dataclass
+class Traffic:
+    """What the backward passes sent since `take`: one entry a bucket, in the order in which they were ready."""
+
+    buckets: list[int] = field(default_factory=list)
+    """Bytes of gradients a bucket, before any compression."""
+
+    def take(self) -> list[int]:
+        """The entries, which are then forgotten."""
+        taken, self.buckets = self.buckets, []
+        return taken
+
+
+def reduce_by(part: DistributedDataParallel, compression: Compression, traffic: Traffic | None) -> None:
+    """Let a part's gradients travel compressed, or be counted, or both; otherwise DDP's own way is the fastest."""
+    if compression == "none" and traffic is None:
+        return
+    reduce = REDUCTIONS[compression]()
+
+    def hook(traffic: Traffic | None, bucket: GradBucket) -> Future[Tensor]:
+        if traffic is not None:
+            traffic.buckets.append(bucket.buffer().nbytes)
+        return reduce(bucket)
+
+    part.register_comm_hook(traffic, hook)
+
+
+def _plain() -> Reduce:
+    return lambda bucket: allreduce_hook(None, bucket)  # type: ignore[arg-type]  # None is all ranks
+
+
+def _bf16() -> Reduce:
+    """Half the bytes: torch's own hook of this name wants NCCL, though gloo can add bfloat16 as well."""
+
+    def reduce(bucket: GradBucket) -> Future[Tensor]:
+        values = bucket.buffer()
+        short = values.to(torch.bfloat16).div_(dist.get_world_size())
+        sent = dist.all_reduce(short, async_op=True).get_future()
+        reduced: Future[Tensor] = sent.then(lambda done: values.copy_(done.value()[0]))
+        return reduced
+
+    return reduce
+
+
+def _powersgd() -> Reduce:
+    """Low-rank approximations with error feedback; the first steps are exact, while the factors warm up."""
+    state = powerSGD_hook.PowerSGDState(process_group=None, matrix_approximation_rank=2, start_powerSGD_iter=10)
+    return lambda bucket: powerSGD_hook.powerSGD_hook(state, bucket)
+
+
+REDUCTIONS: dict[str, Callable[[], Reduce]] = {"none": _plain, "bf16": _bf16, "powersgd": _powersgd}
+
+
+def prime(part: nn.Module, shape: Iterable[int]) -> None:
+    """Let DDP see one backward pass, on no scans, before the first step.
+
+    DDP arranges its buckets anew after its first pass. With three ranks or more that changes the order in which
+    gradients are added up, so that a resumed run would differ in the last bit from one that was never stopped.
+    """
+    if isinstance(part, DistributedDataParallel):
+        first = next(part.parameters())
+        with _evaluating(part):
+            for _ in range(2):
+                part(torch.zeros(0, *shape, device=first.device, dtype=first.dtype)).sum().backward()
+        part.zero_grad()
+
+
+@contextmanager
+def _evaluating(part: nn.Module) -> Iterator[None]:
+    part.eval()
+    try:
+        yield
+    finally:
+        part.train()
+
+
+def parameter_sums(parts: Iterable[nn.Module]) -> Tensor:
+    """One whole number a part that changes with any bit of its parameters, to compare ranks by."""
+    return torch.stack([
+        torch.stack([_sum_of_bits(parameter.detach()) for parameter in part.parameters()]).sum() for part in parts
+    ])
+
+
+def _sum_of_bits(values: Tensor) -> Tensor:
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
+    return values.view(whole).sum(dtype=torch.int64)
