@@ -35,10 +35,6 @@ CONSEQUENCES = (
 ENDED = "its process ended, or does not answer"
 
 
-class BlamedError(UserError):
-    """Another rank failed first; the text names it."""
-
-
 @dataclass(frozen=True)
 class Fault:
     """The first thing that went wrong."""
@@ -67,22 +63,31 @@ class Watch:
         self.run: Path | None = None
         """The run folder, once this process knows that it is its own to write."""
         self._fault: Fault | None = None
+        self._blamed = False
+        self._over = threading.Event()
         self._store = None if runtime.store is None else _connection(runtime.store)
         if self._store is not None:
             self._store.set_timeout(timedelta(seconds=2 * LISTEN))
-            threading.Thread(target=self._live, args=(_connection(self._store),), daemon=True).start()
+            self._thread = threading.Thread(target=self._live, args=(_connection(self._store),), daemon=True)
+            self._thread.start()
 
     def _live(self, store: Store) -> None:
         """Give signs of life and listen for a fault: where rank 0 holds the store, it is gone a moment later."""
         beat = 0
         try:
-            while self._fault is None:
+            while self._fault is None and not self._over.is_set():
                 store.set(f"beat/{self._runtime.rank}", str(beat := beat + 1))
                 if store.check(["fault"]):
                     self._fault = Fault(**json.loads(store.get("fault")))
-                time.sleep(BEAT)
+                self._over.wait(BEAT)
         except RuntimeError:
             return  # the store is gone, and with it the run
+
+    def close(self) -> None:
+        """Give no more signs of life."""
+        self._over.set()
+        if self._store is not None:
+            self._thread.join(2 * LISTEN)
 
     @contextmanager
     def blaming(self) -> Iterator[None]:
@@ -93,13 +98,14 @@ class Watch:
         """
         try:
             yield
-        except BlamedError:
-            raise
         except Exception as error:
+            if self._blamed:
+                raise
+            self._blamed = True
             fault = self.first(error)
             self._note(fault)
             if _is_consequence(error):
-                raise BlamedError(fault.line) from error
+                raise UserError(fault.line) from error
             raise
 
     def first(self, error: Exception) -> Fault:

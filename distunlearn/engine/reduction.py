@@ -1,6 +1,6 @@
 """How gradients travel: the hook that reduces each bucket of a part's DDP, and a record of what was sent."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -72,18 +72,26 @@ def _powersgd() -> Reduce:
 REDUCTIONS: dict[str, Callable[[], Reduce]] = {"none": _plain, "bf16": _bf16, "powersgd": _powersgd}
 
 
-def prime(part: nn.Module, shape: Iterable[int]) -> None:
-    """Let DDP see one backward pass, on no scans, before the first step.
+def prime(parts: Mapping[str, nn.Module], shape: Iterable[int]) -> None:
+    """Let every DDP see two backward passes, on no scans, before the first step.
 
     DDP arranges its buckets anew after its first pass. With three ranks or more that changes the order in which
     gradients are added up, so that a resumed run would differ in the last bit from one that was never stopped.
+
+    Args:
+        parts: `encoder`, and heads on its features.
+        shape: of a scan.
     """
-    if isinstance(part, DistributedDataParallel):
-        first = next(part.parameters())
-        with _evaluating(part):
-            for _ in range(2):
-                part(torch.zeros(0, *shape, device=first.device, dtype=first.dtype)).sum().backward()
-        part.zero_grad()
+    if not isinstance(parts["encoder"], DistributedDataParallel):
+        return
+    first = next(parts["encoder"].parameters())
+    nothing = torch.zeros(0, *shape, device=first.device, dtype=first.dtype)
+    for _ in range(2):
+        for name, part in parts.items():
+            with _evaluating(part):
+                values = nothing if name == "encoder" else parts["encoder"].module(nothing).detach()
+                part(values).sum().backward()
+            part.zero_grad()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The only file that knows Accelerate: which rank this is, which device, and what crosses ranks."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from distunlearn.config import EngineConfig
-from distunlearn.engine.reduction import Traffic, prime, reduce_by
+from distunlearn.engine.reduction import Traffic, reduce_by
 from distunlearn.errors import UserError
 
 
@@ -63,17 +63,10 @@ class Runtime:
         """A new scaler for one loss, where gradients of float16 would vanish without."""
         return torch.amp.GradScaler(self.device.type) if self.config.precision == "fp16" else None
 
-    def wrap(self, part: nn.Module, shape: Iterable[int]) -> nn.Module:
-        """Put a part on the device and, with several ranks, into its own DDP, so that its gradients travel alone.
-
-        Args:
-            part: encoder or head.
-            shape: of one of its inputs, without the batch.
-        """
+    def wrap(self, part: nn.Module) -> nn.Module:
+        """Put a part on the device and, with several ranks, into its own DDP, so that its gradients travel alone."""
         if self.config.channels_last:
             part = part.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        if self.world_size > 1 and self.device.type == "cuda":
-            part = nn.SyncBatchNorm.convert_sync_batchnorm(part)  # type: ignore[no-untyped-call]
         if self.config.average_every > 1:  # local steps: nothing is reduced in between
             return part.to(self.device)
         wrapped: nn.Module = self.accelerator.prepare(part)
@@ -81,9 +74,6 @@ class Runtime:
             # Set afterwards: as an argument it would also skip the first synchronisation of the buffers.
             wrapped.forward_sync_buffers = False
             reduce_by(wrapped, self.config.compression, self._traffic)
-            prime(wrapped, shape)
-            if self._traffic is not None:
-                self._traffic.take()
         return wrapped
 
     def sum(self, values: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ A batch that does not fit may be taken in pieces: a share of a loss is a sum ove
 add up to that of the batch, and only the last piece's backward pass sends anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distunlearn.batch import Batch
 from distunlearn.engine.losses import LOSSES, LossInput
+from distunlearn.engine.update import Update
 from distunlearn.methods import SITE, Confound, Part, Phase, Role, Term, head_of
 from distunlearn.models import pooled
 from distunlearn.tasks import Task
@@ -118,9 +120,9 @@ def take_step(
     outcomes: dict[str, Outcome] = {}
     features: dict[int, Mapping[Role, Tensor]] = {}
     for index, phase in enumerate(phases):
-        # The graphs of several pieces would cost the memory that cutting saves: then a moving phase encodes again.
+        # The graphs of several pieces would cost the memory that cutting saves: then every phase encodes for itself.
         sharing = _sharing(phases, index) if pieces == 1 else [phase]
-        if not phase.share or (pieces > 1 and "encoder" in phase.updates):
+        if not phase.share or pieces > 1:
             features = {}
         for _ in range(phase.repeat):
             outcomes[phase.name] = _lower(network, sharing, cut, features, updates[phase.name], progress)

@@ -49,6 +49,7 @@ def train(config: RunConfig, run: Path) -> bool:
                 _train(job, run, watch)
             return True
     finally:
+        watch.close()
         runtime.close()
 
 

@@ -17,10 +17,11 @@ from distunlearn.engine.outcome import finish_stage, validate
 from distunlearn.engine.record import Record
 from distunlearn.engine.reduction import parameter_sums
 from distunlearn.engine.resume import Patience, Position, restore, snapshot
-from distunlearn.engine.step import StepBatch, take_step
+from distunlearn.engine.runtime import Runtime
+from distunlearn.engine.step import Network, StepBatch, take_step
 from distunlearn.engine.stop import Wish
 from distunlearn.engine.update import Update
-from distunlearn.engine.updates import build_updates, set_rates
+from distunlearn.engine.updates import build_updates, refuse_pieces, set_rates
 from distunlearn.errors import UserError
 from distunlearn.methods import phases_of
 from distunlearn.progress import progress
@@ -95,6 +96,7 @@ class Stage:
         self.index, self.config, self.steps = index, config, steps
         self.phases = phases_of(config.method)
         self.per_epoch = self.job.plans["main"].steps_per_epoch
+        refuse_pieces(config, getattr(self.job.config.encoder, "norm", None), self.job.config.engine.pieces)
         self.updates = build_updates(config, self.job.network, self.job.runtime)
         self.meter = Meter(self.job.runtime, self.updates)
         period = self.job.config.engine.average_every
@@ -158,7 +160,7 @@ class Stage:
         reading = self.meter.read(save=self.trainer.save_is_due(), stop=self.trainer.wish.stop)
         if not reading.is_finite:
             raise not_finite(job, reading.figures, steps)
-        refuse_ranks_apart(job, done)
+        refuse_ranks_apart(job.runtime, job.network, done)
         reading.figures["time/scans_per_second"] = job.config.data.batch / reading.figures["time/seconds_per_step"]
         patience = self.position.patience
         if self._ends_epoch(done):
@@ -191,14 +193,14 @@ class Stage:
         return True
 
 
-def refuse_ranks_apart(job: Job, step: int) -> None:
+def refuse_ranks_apart(runtime: Runtime, network: Network, step: int) -> None:
     """Stop every rank unless all hold the same parameters, bit for bit; one message of a few numbers.
 
     Raises:
         RankError: naming the part. A gradient was not reduced, or a rank computed something else.
     """
-    same = job.runtime.same(parameter_sums(job.network.parts.values()))
-    apart = [part for part, equal in zip(job.network.parts, same.tolist(), strict=True) if not equal]
+    same = runtime.same(parameter_sums(network.parts.values()))
+    apart = [part for part, equal in zip(network.parts, same.tolist(), strict=True) if not equal]
     if apart:
         raise RankError(
             f"after step {step} the ranks hold different weights of {', '.join(apart)}: a gradient was not reduced or a "

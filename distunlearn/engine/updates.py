@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from distunlearn.config import StageConfig
+from distunlearn.engine.losses import LOSSES
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network
 from distunlearn.engine.update import Update
+from distunlearn.errors import UserError
 from distunlearn.methods import phases_of
 
 OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -37,6 +39,25 @@ def build_updates(stage: StageConfig, network: Network, runtime: Runtime) -> dic
         )
         for phase in phases_of(stage.method)
     }
+
+
+def refuse_pieces(stage: StageConfig, norm: str | None, pieces: int) -> None:
+    """Refuse to cut batches of which a loss or a normalisation needs the whole.
+
+    Raises:
+        UserError: names the phase or the normalisation.
+    """
+    if pieces > 1 and norm in {"batch", "sync"}:
+        raise UserError(
+            f"engine.pieces: encoder.norm={norm} would normalise each piece by itself; use norm group or instance, or 1 piece"
+        )
+    pairs = [
+        phase.name for phase in phases_of(stage.method) for term in phase.terms if LOSSES[term.loss].reads == "features"
+    ]
+    if pieces > 1 and pairs:
+        raise UserError(
+            f"engine.pieces: phase {pairs[0]!r} of stage {stage.name!r} compares the scans of a whole batch; set pieces to 1"
+        )
 
 
 def set_rates(stage: StageConfig, updates: Mapping[str, Update], *, step: int, steps: int, per_epoch: int) -> None:

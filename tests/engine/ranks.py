@@ -1,36 +1,72 @@
 """Run a function on several gloo ranks, and the small problem that the exactness tests share."""
 
+import multiprocessing
 import os
 import socket
+import sys
+import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
 
 from distunlearn.batch import Batch
 from distunlearn.engine.step import RoleBatch
+from distunlearn.errors import UserError
+
+# Ranks are forked from a process that has imported everything once: a fiftieth of what a fresh interpreter costs.
+START = multiprocessing.get_context("forkserver")
+START.set_forkserver_preload(["ranks", "accelerate", "distunlearn.engine.train", "tiny_run"])
 
 
 def on_ranks(world: int, function: Callable[..., None], *arguments: Any) -> None:
-    """Call `function(rank, world, *arguments)` on each of `world` fresh processes."""
+    """Call `function(rank, world, *arguments)` on each of `world` processes, and wait until all have succeeded."""
+    statuses = end_of(start(world, function, *arguments))
+    assert statuses == [0] * world, statuses
+
+
+def start(world: int, function: Callable[..., None], *arguments: Any, log: Path | None = None) -> list[BaseProcess]:
+    """Start `function(rank, world, *arguments)` on each of `world` processes; what rank r prints goes to LOG/r."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_enter, args=(world, port, function, arguments), nprocs=world)
+    ranks: list[BaseProcess] = [
+        START.Process(target=_enter, args=(rank, world, port, log, function, arguments)) for rank in range(world)
+    ]
+    for rank in ranks:
+        rank.start()
+    return ranks
 
 
-def _enter(rank: int, world: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def end_of(ranks: list[BaseProcess], seconds: float = 120) -> list[int | None]:
+    """Exit statuses; None for a rank that has not ended in time, which is then killed."""
+    until = time.monotonic() + seconds
+    for rank in ranks:
+        rank.join(max(until - time.monotonic(), 0))
+    statuses = [rank.exitcode for rank in ranks]
+    for rank in ranks:
+        rank.kill()
+    return statuses
+
+
+def _enter(
+    rank: int, world: int, port: int, log: Path | None, function: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
     torch.set_num_threads(1)
     os.environ |= {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        "LOCAL_RANK": str(rank),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    function(rank, world, *arguments)
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo",
+    }  # fmt: skip
+    if log is not None:
+        log.mkdir(parents=True, exist_ok=True)
+        os.dup2(os.open(log / str(rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    try:
+        function(rank, world, *arguments)
+    except UserError as error:  # as the command line does
+        print(f"distunlearn: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def batch_of(step: int, scans: int, *, seed: int, shape: tuple[int, ...] = (8, 8, 4), sites: int = 3) -> Batch:

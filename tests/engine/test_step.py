@@ -1,6 +1,5 @@
 """A step moves what it should, on any number of ranks as on one."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from distunlearn.config import EngineConfig, StageConfig
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, StepBatch, take_step, unwrapped
-from distunlearn.engine.train import build_optimisers
+from distunlearn.engine.updates import build_updates
 from distunlearn.methods import (
     METHODS,
     SITE,
@@ -68,11 +67,12 @@ def parts(norm: Norm = "sync") -> dict[str, nn.Module]:
     return {name: module.to(torch.float64) for name, module in built.items()}
 
 
-def network(wrap: Callable[[nn.Module], nn.Module] = lambda part: part, norm: Norm = "sync") -> Network:
+def network(runtime: Runtime | None = None, norm: Norm = "sync") -> Network:
     """The parts with a task in plain units."""
     task = Regression(RegressionConfig(), torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     found = {SITE: Confound.site(3), "sex": SEX}
-    return Network({name: wrap(module) for name, module in parts(norm).items()}, task, found, ("age", "sex"))
+    wrapped = {name: runtime.wrap(module) if runtime else module for name, module in parts(norm).items()}
+    return Network(wrapped, task, found, ("age", "sex"))
 
 
 def shares(step: int, rank: int, world: int, *, layout: str, distinct: bool) -> StepBatch:
@@ -99,16 +99,17 @@ def trained(
     steps: int = 4,
     layout: str = "dealt",
     distinct: bool = True,
-    wrap: Callable[[nn.Module], nn.Module] = lambda part: part,
+    runtime: Runtime | None = None,
+    pieces: int = 1,
     norm: Norm = "sync",
 ) -> dict[str, Tensor]:
     """Weights after a few steps."""
-    net = network(wrap, norm)
-    optimisers = build_optimisers(StageConfig(name="s", method=config, learning_rate=1e-2), net)
+    net = network(runtime, norm)
+    stage = StageConfig(name="s", method=config, learning_rate=1e-2)
+    updates = build_updates(stage, net, runtime or Runtime(EngineConfig()))
     for step in range(steps):
-        take_step(
-            net, phases_of(config), shares(step, rank, world, layout=layout, distinct=distinct), optimisers, world
-        )
+        batches = shares(step, rank, world, layout=layout, distinct=distinct)
+        take_step(net, phases_of(config), batches, updates, pieces=pieces)
     return weights(net)
 
 
@@ -129,7 +130,8 @@ def test_a_phase_moves_its_own_parts_only(name: str) -> None:
     stage = StageConfig(name="s", method=CONFIGS[name], learning_rate=1e-2)
     for phase in phases_of(CONFIGS[name]):
         before = weights(net)
-        take_step(net, (phase,), shares(0, 0, 1, layout="dealt", distinct=True), build_optimisers(stage, net), 1)
+        updates = build_updates(stage, net, Runtime(EngineConfig()))
+        take_step(net, (phase,), shares(0, 0, 1, layout="dealt", distinct=True), updates)
         moved = {key for key, value in weights(net).items() if not torch.equal(value, before[key])}
         assert moved == {key for key in before if key.split(".")[0] in phase.updates}, phase.name
         assert phase.updates, "a phase that moves nothing"
@@ -150,11 +152,19 @@ def test_alpha_and_beta_do_nothing_under_adam() -> None:
     assert distance(plain, heavy) < 1e-3 * distance(plain, weights(network(norm="group")))
 
 
+@pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.name != "alignment"])
+def test_a_batch_in_pieces_is_the_batch(name: str) -> None:
+    """Gradients summed over three pieces, some of a few scans, give the weights of the whole batch (float64)."""
+    whole, cut = (trained(CONFIGS[name], pieces=pieces, norm="group") for pieces in (1, 3))
+    assert distance(whole, cut) < 1e-10
+    assert distance(whole, weights(network(norm="group"))) > 1e-2
+
+
 def _train_on_rank(rank: int, world: int, folder: Path, layout: str) -> None:
     runtime = Runtime(EngineConfig(bucket_mb=0.001))  # many buckets
     for index, (name, config) in enumerate(CONFIGS.items()):
         distinct = bool((index + world) % 2)
-        found = trained(config, rank, world, layout=layout, distinct=distinct, wrap=runtime.wrap)
+        found = trained(config, rank, world, layout=layout, distinct=distinct, runtime=runtime)
         torch.save(found, folder / f"{name}-{distinct}-{rank}.pt")
     runtime.close()
 

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from tiny_run import tiny
 
 from distunlearn.engine import train as engine
+from distunlearn.engine import trainer
 from distunlearn.engine.checkpoint import newest
 from distunlearn.engine.record import hold
 from distunlearn.errors import UserError
@@ -61,16 +62,17 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
 ) -> None:
     """Stopped at a step of either stage and started again: the same weights and the same metrics, bit for bit."""
     config = tiny(planted_shards, "engine.checkpoint_minutes=0")
-    honest, steps = engine.take_step, iter(range(1, 1000))
+    honest, steps = trainer.take_step, iter(range(1, 1000))
 
-    def power_cut(*arguments: object, **named: object) -> object:
+    def power_cut(*arguments: object, **options: object) -> object:
         if next(steps) > stop_at:
             raise KeyboardInterrupt
-        return honest(*arguments, **named)  # type: ignore[arg-type]
+        return honest(*arguments, **options)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(engine, "take_step", power_cut)
+    monkeypatch.setattr(trainer, "take_step", power_cut)
+    with pytest.raises(KeyboardInterrupt):
         engine.train(config, tmp_path)
+    monkeypatch.setattr(trainer, "take_step", honest)
     assert json.loads((tmp_path / "STATUS.json").read_text())["state"] == "killed"
     engine.train(config, tmp_path)
     expected, found = weights(finished), weights(tmp_path)
