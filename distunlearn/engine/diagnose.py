@@ -51,9 +51,9 @@ def _bad_scan(job: Job, steps: Sequence[int]) -> str:
     for step, batches in enumerate(job.steps(steps[0], steps[-1] + 1), steps[0]):
         for role, batch in ((role, own.batch) for role, own in batches.items()):
             what, bad = "voxel", _not_finite(batch.volume)
-            if not bad and role == "main":  # of several targets a scan may lack some
+            if not bad and role == "main":  # NaN is a target that a scan lacks
                 targets = batch.target[:, : len(job.network.task.targets)]
-                what, bad = "target", torch.nonzero(~targets.isfinite().any(dim=1)).flatten().tolist()
+                what, bad = "target", torch.nonzero(targets.isinf().any(dim=1)).flatten().tolist()
             if bad:
                 scan = job.study.table.iloc[int(batch.scan[bad[0]])]
                 return f"{job.runtime.rank}\t{scan['site']}\ta {what} of scan {scan['key']} (step {step + 1})"

@@ -110,7 +110,7 @@ def _spoil_scan(what: str, role: str) -> None:
 
 def _spoilt(own: RoleBatch, what: str) -> RoleBatch:
     batch = Batch(*(part.clone() for part in own.batch))
-    {"voxel": batch.volume, "target": batch.target}[what][0] = torch.nan
+    {"voxel": batch.volume, "target": batch.target}[what][0] = torch.nan if what == "voxel" else torch.inf
     return RoleBatch(batch, own.subjects)
 
 
@@ -150,7 +150,7 @@ def _train_spoilt(rank: int, _world: int, shards: Path, run: Path, victim: int, 
 def test_what_is_not_finite_stops_all_ranks_alike(
     spoil: str, victim: int, planted_shards: Path, tmp_path: Path
 ) -> None:
-    """NaN in a scan, a target or a weight of one rank: every rank stops with the same line, naming site and scan, and nothing of it is saved."""
+    """NaN or infinity in a scan, a target or a weight of one rank: every rank stops with the same line, naming site and scan, and nothing of it is saved."""
     run = tmp_path / "run"
     ranks = start(2, _train_spoilt, planted_shards, run, victim, spoil, log=tmp_path / "log")
     assert end_of(ranks) == [2, 2]
