@@ -1,7 +1,6 @@
 """How gradients travel: the hook that reduces each bucket of a part's DDP, and a record of what was sent."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,20 +85,16 @@ def prime(parts: Mapping[str, nn.Module], shape: Iterable[int]) -> None:
         return
     first = next(parts["encoder"].parameters())
     nothing = torch.zeros(0, *shape, device=first.device, dtype=first.dtype)
+    for part in parts.values():
+        part.eval()  # so that no statistics are taken of nothing
     for _ in range(2):
+        features = parts["encoder"](nothing)
+        features.sum().backward()
         for name, part in parts.items():
-            with _evaluating(part):
-                values = nothing if name == "encoder" else parts["encoder"].module(nothing).detach()
-                part(values).sum().backward()
-            part.zero_grad()
-
-
-@contextmanager
-def _evaluating(part: nn.Module) -> Iterator[None]:
-    part.eval()
-    try:
-        yield
-    finally:
+            if name != "encoder":
+                part(features.detach()).sum().backward()
+    for part in parts.values():
+        part.zero_grad()
         part.train()
 
 

@@ -118,11 +118,11 @@ def _spoil_weight(phase: str, part: str) -> None:
     """Let a weight of a part not be finite when a phase of step AT begins."""
     honest, calls = step.phase_loss, iter(range(1, 1000))
 
-    def phase_loss(network: Network, now: Phase, *rest: Any) -> Tensor:
+    def phase_loss(network: Network, now: Phase, *rest: Any, **named: Any) -> Tensor:
         if now.name == phase and next(calls) == AT:
             with torch.no_grad():
                 next(unwrapped(network.parts[part]).parameters()).fill_(torch.inf)
-        return honest(network, now, *rest)
+        return honest(network, now, *rest, **named)
 
     step.phase_loss = phase_loss
 

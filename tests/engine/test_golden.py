@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "unlearning.csv"
 
 def trajectory(shards: Path, steps: int = 6) -> list[dict[str, float]]:
     """The three losses of the first steps of unlearning."""
-    config = tiny(shards, "stages.1.method.domain_steps=1")
+    config = tiny(shards, "stages.1.method.domain_steps=1", "encoder.norm=group")
     runtime = Runtime(EngineConfig())
     job = build(config, runtime)
     stage = config.stages[1]
