@@ -153,6 +153,8 @@ def _network(
     found = {confound.name: confound for confound in confounds}
     wrapped = {name: runtime.wrap(module) for name, module in parts.items()}
     prime(wrapped, (1, *study.shape) if study.kind == "volume" else study.shape)
+    if config.engine.compile:
+        unwrapped(wrapped["encoder"]).compile()
     return card, Network(wrapped, task, found, labels, runtime.precision)
 
 

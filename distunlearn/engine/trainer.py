@@ -10,20 +10,22 @@ from torch.nn import Parameter
 from distunlearn.config import StageConfig
 from distunlearn.engine.checkpoint import Snapshot, newest, save
 from distunlearn.engine.diagnose import RankError, not_finite
+from distunlearn.engine.erase import fit_erasure
 from distunlearn.engine.job import Job
 from distunlearn.engine.local import Averaging
 from distunlearn.engine.meter import Meter, Reading
 from distunlearn.engine.outcome import finish_stage, validate
 from distunlearn.engine.record import Record
 from distunlearn.engine.reduction import parameter_sums
+from distunlearn.engine.reset import reset_heads
 from distunlearn.engine.resume import Patience, Position, restore, snapshot
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, StepBatch, take_step
 from distunlearn.engine.stop import Wish
 from distunlearn.engine.update import Update
-from distunlearn.engine.updates import build_updates, refuse_pieces, set_rates
+from distunlearn.engine.updates import build_updates, refuse_settings, set_rates
 from distunlearn.errors import UserError
-from distunlearn.methods import phases_of
+from distunlearn.methods import ErasureConfig, phases_of
 from distunlearn.progress import progress
 from distunlearn.run_folder import CHECKPOINTS
 
@@ -96,7 +98,7 @@ class Stage:
         self.index, self.config, self.steps = index, config, steps
         self.phases = phases_of(config.method)
         self.per_epoch = self.job.plans["main"].steps_per_epoch
-        refuse_pieces(config, getattr(self.job.config.encoder, "norm", None), self.job.config.engine.pieces)
+        refuse_settings(config, getattr(self.job.config.encoder, "norm", None), self.job.runtime)
         self.updates = build_updates(config, self.job.network, self.job.runtime)
         self.meter = Meter(self.job.runtime, self.updates)
         period = self.job.config.engine.average_every
@@ -109,6 +111,8 @@ class Stage:
         if found is not None:
             self.position = restore(found, self.job, self.record, self.updates)
             self.record.say(f"going on with stage {self.config.name!r} at step {self.position.step}")
+        if self.position.step == self.steps.start and isinstance(self.config.method, ErasureConfig):
+            fit_erasure(self.job, self.config.method)
         if not self._train():
             return False
         finish_stage(self.job, self.record, self.config.name)
@@ -142,6 +146,8 @@ class Stage:
             self.config, self.updates,
             step=step - self.steps.start, steps=len(self.steps), per_epoch=self.per_epoch,
         )  # fmt: skip
+        optimisers = {name: update.optimiser for name, update in self.updates.items()}
+        reset_heads(self.job.network.parts, optimisers, step=step - self.steps.start, seed=self.job.config.seed)
         done = (step - self.steps.start) / len(self.steps)
         outcomes = take_step(self.job.network, self.phases, batch, self.updates, progress=done, pieces=engine.pieces)
         self.meter.add(outcomes)

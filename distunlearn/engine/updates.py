@@ -41,20 +41,30 @@ def build_updates(stage: StageConfig, network: Network, runtime: Runtime) -> dic
     }
 
 
-def refuse_pieces(stage: StageConfig, norm: str | None, pieces: int) -> None:
-    """Refuse to cut batches of which a loss or a normalisation needs the whole.
+def refuse_settings(stage: StageConfig, norm: str | None, runtime: Runtime) -> None:
+    """Refuse settings of the engine that would silently change what a stage computes.
+
+    Args:
+        stage: about to be trained.
+        norm: normalisation of the encoder, if it has one.
+        runtime: with the engine's settings.
 
     Raises:
-        UserError: names the phase or the normalisation.
+        UserError: names the setting and what it does not go with.
     """
-    if pieces > 1 and norm in {"batch", "sync"}:
+    engine, by_batch = runtime.config, norm in {"batch", "sync"}
+    if engine.pieces > 1 and by_batch:
         raise UserError(
             f"engine.pieces: encoder.norm={norm} would normalise each piece by itself; use norm group or instance, or 1 piece"
+        )
+    if engine.channels_last and by_batch and runtime.device.type == "cpu":
+        raise UserError(
+            f"engine.channels_last: encoder.norm={norm} is inexact on CPUs with it (its sums lose digits); use norm group"
         )
     pairs = [
         phase.name for phase in phases_of(stage.method) for term in phase.terms if LOSSES[term.loss].reads == "features"
     ]
-    if pieces > 1 and pairs:
+    if engine.pieces > 1 and pairs:
         raise UserError(
             f"engine.pieces: phase {pairs[0]!r} of stage {stage.name!r} compares the scans of a whole batch; set pieces to 1"
         )

@@ -7,9 +7,10 @@ import torch
 from ranks import batch_of, share_of
 from torch import Tensor
 
-from distunlearn.config import RunConfig
+from distunlearn.config import EngineConfig, RunConfig
+from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, StepBatch, take_step
-from distunlearn.engine.train import build_optimisers
+from distunlearn.engine.updates import build_updates
 from distunlearn.evaluate.model import ModelCard, build_parts
 from distunlearn.methods import METHODS, Confound
 from distunlearn.models import ENCODERS
@@ -106,10 +107,10 @@ def test_two_steps_of_every_combination(task: str, encoder: str, method: str) ->
          "stages": [{"name": "s", "method": settings, "learning_rate": 0.01}]}, "test",
     ).stages[0]  # fmt: skip
     phases = METHODS[method](stage.method)
-    before, optimisers = weights(net), build_optimisers(stage, net)
+    before, updates = weights(net), build_updates(stage, net, Runtime(EngineConfig()))
     for step in range(2):
-        losses = take_step(net, phases, shares(step, encoder), optimisers, 1)
-        assert all(loss.isfinite() for loss in losses.values()), losses
-        assert set(losses) == {phase.name for phase in phases}
+        outcomes = take_step(net, phases, shares(step, encoder), updates)
+        assert all(outcome.share.isfinite() for outcome in outcomes.values()), outcomes
+        assert set(outcomes) == {phase.name for phase in phases}
     moved = {name.split(".")[0] for name, value in weights(net).items() if not torch.equal(value, before[name])}
     assert moved == {part for phase in phases for part in phase.updates}
