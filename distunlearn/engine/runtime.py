@@ -61,7 +61,9 @@ class Runtime:
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """A new scaler for one loss, where gradients of float16 would vanish without."""
-        return torch.amp.GradScaler(self.device.type) if self.config.precision == "fp16" else None
+        if self.config.precision != "fp16":
+            return None
+        return torch.amp.GradScaler(self.device.type, init_scale=1024.0)  # losses are means: torch's 65536 overflows
 
     def wrap(self, part: nn.Module) -> nn.Module:
         """Put a part on the device and, with several ranks, into its own DDP, so that its gradients travel alone."""

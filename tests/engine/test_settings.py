@@ -1,0 +1,123 @@
+"""The engine's settings: what changes nothing, what changes the last digits, and what is refused."""
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from ranks import batch_of, share_of
+from tiny_run import tiny
+from torch import Tensor
+
+from distunlearn.config import EngineConfig, StageConfig
+from distunlearn.engine import checkpoint, trainer
+from distunlearn.engine.checkpoint import newest
+from distunlearn.engine.resume import Patience
+from distunlearn.engine.runtime import Runtime
+from distunlearn.engine.step import Network, take_step
+from distunlearn.engine.train import train
+from distunlearn.engine.updates import build_updates, refuse_settings, set_rates
+from distunlearn.errors import UserError
+from distunlearn.methods import AlignmentConfig, UnlearningConfig, phases_of
+from distunlearn.models import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VggConfig, build_encoder
+from distunlearn.tasks import Regression, RegressionConfig
+
+STAGE = StageConfig(name="s", method=UnlearningConfig(), learning_rate=1e-2)
+
+
+def gradients(**engine: object) -> Tensor:
+    """All gradients of one step of unlearning with group norm, in float32."""
+    torch.manual_seed(0)
+    runtime = Runtime(EngineConfig(**engine))  # type: ignore[arg-type]
+    encoder = build_encoder(VggConfig(channels=(8, 8), features=8), (8, 8, 4))
+    heads = {
+        "task_head": TaskHead(HeadConfig(), 8, 1),
+        "domain_head": DomainHeads(DomainHeadConfig(dropout=0), (8,), 3),
+    }
+    parts = {name: runtime.wrap(part) for name, part in ({"encoder": encoder} | heads).items()}
+    network = Network(parts, Regression(RegressionConfig(), torch.zeros(1), torch.ones(1)), precision=runtime.precision)
+    batch = batch_of(0, 9, seed=0)
+    batch = batch._replace(volume=batch.volume.float(), target=batch.target[:, :1].float())
+    whole = share_of(batch, torch.arange(9))
+    updates = build_updates(STAGE, network, runtime)
+    outcomes = take_step(network, phases_of(STAGE.method), {"main": whole, "unlearn": whole}, updates)
+    assert all(outcome.share.isfinite() for outcome in outcomes.values())
+    return torch.cat([p.grad.flatten() for part in parts.values() for p in part.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(
+    ("engine", "error"),
+    [
+        ({"fused": True}, 1e-3),
+        ({"channels_last": True}, 1e-3),
+        ({"precision": "bf16"}, 0.2),
+        ({"precision": "fp16"}, 0.05),
+    ],
+)
+def test_a_lever_stays_near_plain_float32(engine: dict[str, object], error: float) -> None:
+    """Fused optimisers and channels last change digits of the gradient; half precision stays within its own."""
+    plain, other = gradients(), gradients(**engine)
+    assert (other - plain).norm() / plain.norm() < error
+
+
+def test_settings_that_would_change_a_stage_in_silence_are_refused() -> None:
+    """Pieces with pairs of scans or with statistics of a batch; channels last with statistics of a batch on a CPU."""
+    pairs = StageConfig(name="s", method=AlignmentConfig())
+    with pytest.raises(UserError, match="compares the scans"):
+        refuse_settings(pairs, "group", Runtime(EngineConfig(pieces=2)))
+    with pytest.raises(UserError, match="normalise each piece"):
+        refuse_settings(STAGE, "sync", Runtime(EngineConfig(pieces=2)))
+    with pytest.raises(UserError, match="inexact on CPUs"):
+        refuse_settings(STAGE, "batch", Runtime(EngineConfig(channels_last=True)))
+    refuse_settings(STAGE, "group", Runtime(EngineConfig(pieces=2, channels_last=True)))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"), [("constant", [0.5, 1, 1, 1]), ("linear", [0.5, 0.75, 0.5, 0.25]), ("cosine", [0.5, 0.8536, 0.5, 0.1464])]
+)  # fmt: skip
+def test_learning_rates_are_a_function_of_the_step(schedule: str, expected: list[float]) -> None:
+    """They rise for the warm-up and fall as the schedule says, for every phase from its own rate."""
+    stage = StageConfig.model_validate(
+        {"name": "s", "method": {"name": "standard"}, "schedule": schedule, "warmup_epochs": 1, "learning_rate": {"task": 1.0, "domain": 2.0}}
+    )  # fmt: skip
+    parts = {name: torch.nn.Linear(1, 1) for name in ("encoder", "task_head", "domain_head")}
+    task = Regression(RegressionConfig(), torch.zeros(1), torch.ones(1))
+    updates = build_updates(stage, Network(parts, task), Runtime(EngineConfig()))
+    for step, share in enumerate(expected):
+        set_rates(stage, updates, step=step, steps=4, per_epoch=2)
+        rates = {name: update.optimiser.param_groups[0]["lr"] for name, update in updates.items()}
+        assert rates == pytest.approx({"task": share, "domain": 2 * share}, abs=1e-4)
+
+
+def test_patience_counts_epochs_without_improvement() -> None:
+    """It starts anew at every best."""
+    patience = Patience()
+    for value, stale in [(3.0, 0), (3.5, 1), (3.0, 2), (2.9, 0), (4.0, 1)]:
+        patience = patience.after(value)
+        assert patience.stale == stale
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing(
+    planted_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two saves in a row may fail, and training goes on; at the third it ends with the last whole checkpoint in place."""
+    config = tiny(planted_shards, "engine.checkpoint_minutes=0")
+    honest, saves = checkpoint.save_file, iter(range(1, 100))
+
+    def full(failing: set[int]) -> None:
+        def save_file(*arguments: object) -> None:
+            if next(saves) in failing:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            honest(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(checkpoint, "save_file", save_file)
+
+    full({2, 3, 6, 7, 8})
+    with pytest.raises(UserError, match="MB needed"):
+        train(config, tmp_path)
+    assert capfd.readouterr().err.count("cannot be written") == 4
+    found, damaged = newest(tmp_path / "checkpoints")
+    assert found is not None
+    assert found.state["step"] == 8
+    assert not damaged
+    assert trainer.FAILED_SAVES == 3
