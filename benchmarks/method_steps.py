@@ -12,9 +12,10 @@ import time
 import torch
 
 from distunlearn.batch import Batch
-from distunlearn.config import StageConfig
+from distunlearn.config import EngineConfig, StageConfig
+from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, RoleBatch, take_step
-from distunlearn.engine.train import build_optimisers
+from distunlearn.engine.updates import build_updates
 from distunlearn.methods import (
     AlignmentConfig,
     Confound,
@@ -59,14 +60,16 @@ def seconds(rounds: int, *, distinct: bool) -> dict[str, float]:
     main_scans = batch(0)
     roles = {"main": main_scans, "unlearn": batch(1) if distinct else main_scans}
     made = {name: network() for name in METHODS}
-    optimisers = {
-        name: build_optimisers(StageConfig(name="s", method=method), made[name]) for name, method in METHODS.items()
+    runtime = Runtime(EngineConfig())
+    updates = {
+        name: build_updates(StageConfig(name="s", method=method), made[name], runtime)
+        for name, method in METHODS.items()
     }
     taken: dict[str, list[float]] = {name: [] for name in METHODS}
     for _ in range(rounds):
         for name, method in METHODS.items():
             began = time.process_time()
-            take_step(made[name], phases_of(method), roles, optimisers[name], 1)
+            take_step(made[name], phases_of(method), roles, updates[name])
             taken[name].append(time.process_time() - began)
     return {name: float(torch.tensor(each[1:]).median()) for name, each in taken.items()}
 
