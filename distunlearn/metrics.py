@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
-from scipy.stats import norm
 
 LEVEL = 0.95
 """Of every interval, unless told otherwise."""
@@ -29,36 +28,29 @@ def mean_by_person(values: Float[ndarray, " n"], people: Shaped[ndarray, " n"]) 
     return np.bincount(code, weights=values) / np.bincount(code)
 
 
-def mae(
-    target: Float[ndarray, " n"], prediction: Float[ndarray, " n"], people: Shaped[ndarray, " n"]
-) -> tuple[float, float]:
-    """Mean absolute error and its SD over people, in the target's unit: the cells of the paper's Tables 1 and 2."""
-    errors = mean_by_person(np.abs(prediction - target), people)
-    return float(errors.mean()), float(errors.std(ddof=1)) if len(errors) > 1 else float("nan")
-
-
-def constant_error(target: Float[ndarray, " n"], constant: float, people: Shaped[ndarray, " n"]) -> float:
-    """Mean absolute error of answering `constant` for everybody, such as the median of the training targets."""
-    return mae(target, np.full_like(target, constant), people)[0]
-
-
-def balanced_accuracy(truth: Int[ndarray, " n"], predicted: Int[ndarray, " n"]) -> float:
-    """Mean over the classes that occur of the share found; chance is one over their number, whatever their sizes.
+def mean_sd(values: Float[ndarray, " n"], people: Shaped[ndarray, " n"]) -> tuple[float, float]:
+    """Mean and SD over people, such as those of absolute errors: the cells of the paper's Tables 1 and 2.
 
     Example:
-        >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
+        >>> mean_sd(np.array([1.0, 3.0, 4.0]), np.array(["a", "a", "b"]))
+        (3.0, 1.4142135623730951)
+    """
+    each = mean_by_person(values, people)
+    return float(each.mean()), float(each.std(ddof=1)) if len(each) > 1 else float("nan")
+
+
+def balanced_accuracy(hits: Bool[ndarray, " n"], sites: Int[ndarray, " n"]) -> float:
+    """Mean over the sites (classes) that occur of the share told; chance is one over their number, whatever their sizes.
+
+    Args:
+        hits: whether each scan's site was told.
+        sites: index of each scan's site.
+
+    Example:
+        >>> balanced_accuracy(np.array([True, True, True, False]), np.array([0, 0, 0, 1]))
         0.5
     """
-    return float(np.mean([np.mean(predicted[truth == site] == site) for site in np.unique(truth)]))
-
-
-def wilson(successes: int, trials: int, *, level: float = LEVEL) -> Interval:
-    """A proportion with Wilson's score interval, which stays within [0, 1] and holds its level when few were tried."""
-    z = float(norm.ppf((1 + level) / 2))
-    share = successes / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return Interval(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    return float(np.mean([np.mean(hits[sites == site]) for site in np.unique(sites)]))
 
 
 def percentiles(value: float, resampled: Float[ndarray, " R"], *, level: float = LEVEL) -> Interval:

@@ -19,6 +19,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from distunlearn.errors import UserError
 
 CONFIG = "config.yaml"
@@ -45,10 +47,12 @@ def stages_done(run: Path) -> tuple[Path, ...]:
         raise UserError(
             f"{run}: no {CONFIG} there, so this is no run folder; give the folder that `distunlearn train` wrote"
         )
-    done = [folder.parent for folder in run.glob(f"*/{PREDICTIONS}")]
+    # In the order of the configuration, not of the files' times, which a copy of the run does not keep.
+    stages = [run / stage["name"] for stage in yaml.safe_load((run / CONFIG).read_text())["stages"]]
+    done = tuple(stage for stage in stages if (stage / PREDICTIONS).is_file())
     if not done:
         raise UserError(f"{run}: no stage has been evaluated; run `distunlearn evaluate {run}`")
-    return tuple(sorted(done, key=lambda folder: (folder / PREDICTIONS).stat().st_mtime_ns))
+    return done
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -28,6 +28,8 @@ class Study:
     features: int = 12
     error: float = 4.0
     """SD of the predictions' error, in years."""
+    classes: int = 0
+    """With some, the task is to tell the `group` of a person, which their content decides, instead of the age."""
     collapsed: tuple[str, ...] = ()
     """Stages whose features and predictions are constant."""
 
@@ -38,8 +40,10 @@ def write_run(folder: Path, study: Study | None = None, *, seed: int = 0) -> Pat
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     people = _people(study, rng)
-    _write_run_files(folder, people, study)
     content = rng.normal(size=(people["person"].nunique(), study.features))
+    if study.classes:
+        people["group"] = np.digitize(content[people["person"], 0], np.linspace(-0.5, 0.5, study.classes - 1))
+    _write_run_files(folder, people, study)
     axes = rng.normal(size=(study.features,)) / np.sqrt(study.features)
     scanner = dict(zip(SITES, np.linalg.qr(rng.normal(size=(study.features, len(SITES))))[0].T, strict=True))
     for stage, shift in study.shift.items():
@@ -47,9 +51,13 @@ def write_run(folder: Path, study: Study | None = None, *, seed: int = 0) -> Pat
         features += 0.3 * rng.normal(size=features.shape)
         features += shift * np.stack([scanner[site] for site in people["site"]])
         prediction = people["age"] + rng.normal(0, study.error, len(people))
+        if study.classes:
+            wrong = rng.random(len(people)) < 0.2
+            prediction = people["group"].where(~wrong, (people["group"] + 1) % study.classes)
         if stage in study.collapsed:
             features, prediction = np.full_like(features, 0.25), pd.Series(60.0, people.index)
-        _write_stage(folder / stage, people, prediction, features)
+        target = people["group" if study.classes else "age"]
+        _write_stage(folder / stage, people.assign(target=target, prediction=prediction.round(3)), features)
     return folder
 
 
@@ -80,10 +88,13 @@ def _write_run_files(folder: Path, people: pd.DataFrame, study: Study) -> None:
     ]
     scans.to_csv(folder / "scans.tsv", sep="\t", index=False)
     stages = [{"name": stage, "method": {"name": stage}, "epochs": 6, "learning_rate": 1e-4} for stage in study.shift]
+    task = (
+        {"name": "classification", "target": "group"} if study.classes else {"name": "regression", "targets": ["age"]}
+    )
     config = {
         "seed": 0,
         "data": {"root": "shards", "batch": 16},
-        "task": {"name": "regression", "targets": ["age"]},
+        "task": task,
         "stages": stages,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -105,9 +116,8 @@ def _write_run_files(folder: Path, people: pd.DataFrame, study: Study) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _write_stage(folder: Path, people: pd.DataFrame, prediction: pd.Series, features: np.ndarray) -> None:
+def _write_stage(folder: Path, table: pd.DataFrame, features: np.ndarray) -> None:
     folder.mkdir(exist_ok=True)
-    table = people.assign(target=people["age"], prediction=prediction.round(3))
     columns = ["key", "site", "split", "subject", "target", "prediction", "age", "sex", "traveller"]
     table[columns].to_csv(folder / "predictions.tsv", sep="\t", index=False)
-    np.savez(folder / "features.npz", key=people["key"].to_numpy().astype(str), features=features.astype(np.float32))
+    np.savez(folder / "features.npz", key=table["key"].to_numpy().astype(str), features=features.astype(np.float32))

@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
 from distunlearn.evaluate.sets import held_out_splits
 from distunlearn.evaluate.stage import PERSON, Stage
-from distunlearn.metrics import constant_error, mae
+from distunlearn.evaluate.summary import constant_error
+from distunlearn.metrics import mean_sd
 
 LEAST_SPREAD = 0.1
 """Of the predictions' SD within sites, as a share of the targets'."""
@@ -23,35 +25,36 @@ def collapse_check(stage: Stage) -> dict[str, Any]:
 
     `feature_variation` is the root mean square SD of a feature over its root mean square size; `effective_rank` the
     participation ratio of the features' covariance, (sum of eigenvalues)² / sum of their squares; `prediction_spread`
-    the SD of predictions within sites over that of the targets; `error` and `median_error` means over sites, the
-    second of answering the median of all training targets.
+    the SD of predictions within sites over that of the targets; `error` and `constant_error` means over sites, the
+    second of answering the median of all training targets (the most frequent class), where there is such an answer.
     """
-    held_out = (
-        stage.table["split"].isin(held_out_splits(stage))
-        & stage.table["site"].isin(stage.sites)
-        & stage.table["target"].notna()
-    )
-    table, features = stage.table[held_out], stage.features[held_out.to_numpy()]
+    known = stage.table["split"].isin(held_out_splits(stage)) & stage.table["site"].isin(stage.sites)
+    known &= stage.table["target"].notna()
+    table, features = stage.table[known], stage.features[known.to_numpy()]
     if table.empty:
         return {"reasons": ["no held-out scan of a trained site has a target"]}
     if not (np.isfinite(features).all() and np.isfinite(table["prediction"].to_numpy(float)).all()):
         return {"reasons": ["features or predictions are not finite: the training diverged"]}
-    median = float(
-        stage.table.loc[(stage.table["split"] == "train") & stage.table["site"].isin(stage.sites), "target"].median()
-    )
     within = table.groupby("site")[["prediction", "target"]].var(ddof=0).mean()
-    errors = [_errors(rows, median) for _, rows in table.groupby("site")]
-    figures = _feature_figures(features) | {
-        "prediction_spread": float(np.sqrt(within["prediction"] / max(within["target"], 1e-12))),
-        "error": float(np.mean([error for error, _ in errors])),
-        "median_error": float(np.mean([constant for _, constant in errors])),
-    }
+    spread = float(np.sqrt(within["prediction"] / max(within["target"], 1e-12)))
+    figures = _feature_figures(features) | {"prediction_spread": spread} | _errors(stage, table)
     return figures | {"reasons": _reasons(figures)}
 
 
-def _errors(rows: Any, median: float) -> tuple[float, float]:
-    target, people = rows["target"].to_numpy(float), rows[PERSON].to_numpy()
-    return mae(target, rows["prediction"].to_numpy(float), people)[0], constant_error(target, median, people)
+def _errors(stage: Stage, table: pd.DataFrame) -> dict[str, float]:
+    """The error and that of the constant, means over sites; none where no constant answers."""
+    measure = stage.predicted.measure
+    train = stage.table[(stage.table["split"] == "train") & stage.table["site"].isin(stage.sites)].dropna(
+        subset=["target"]
+    )
+    if measure.constant is None or train.empty:
+        return {}
+    constant = measure.constant(train["target"])
+    sites = [rows for _, rows in table.groupby("site")]
+    return {
+        "error": float(np.mean([mean_sd(measure.of(rows), rows[PERSON].to_numpy())[0] for rows in sites])),
+        "constant_error": float(np.mean([constant_error(rows, measure, constant) for rows in sites])),
+    }
 
 
 def _feature_figures(features: Float[ndarray, "n F"]) -> dict[str, float]:
@@ -73,8 +76,7 @@ def _reasons(figures: dict[str, float]) -> list[str]:
         reasons.append(
             f"within a site, predictions vary by {100 * figures['prediction_spread']:.0f}% of what the targets do"
         )
-    if figures["error"] > (1 - LEAST_GAIN) * figures["median_error"]:
-        reasons.append(
-            f"the error ({figures['error']:.2f}) is that of answering the median ({figures['median_error']:.2f})"
-        )
+    error, constant = figures.get("error", 0.0), figures.get("constant_error", np.inf)
+    if error > (1 - LEAST_GAIN) * constant:
+        reasons.append(f"the error ({error:.2f}) is that of one answer for everybody ({constant:.2f})")
     return reasons

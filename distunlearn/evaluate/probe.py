@@ -56,18 +56,18 @@ def probe(stage_folder: Path, *, before: Path | None = None, quick: bool = False
     effort = SHORT if quick else FULL
     collapse = collapse_check(stage)
     sets = scan_sets(stage, seed=seed, most=effort.scans)
-    if not np.isfinite(stage.features).all():
-        sets = [TooFew(scans.name, "features are not finite") for scans in sets]
+    if not (np.isfinite(stage.features).all() and stage.table["prediction"].notna().all()):
+        sets = [TooFew(scans.name, "features or predictions are not finite") for scans in sets]
     with progress(f"Probing {stage.name}", len(sets) * 4, "parts") as advance:
         found = {scans.name: _examine(stage, earlier, scans, effort, seed=seed, advance=advance) for scans in sets}
     travelling = [scans for scans in sets if isinstance(scans, ScanSet) and scans.name == "travelling"]
-    name, sentence = verdict(found, collapse)
+    name, sentence = verdict(found, collapse, " and ".join(stage.label_names))
     result = {
         "stage": stage.name,
         "verdict": name,
         "sentence": sentence,
         "sites": list(stage.sites),
-        "chance": 1 / len(stage.sites),
+        "labels": list(stage.label_names),
         "sets": found,
         "collapse": collapse,
         "travellers": travelling_figures(stage, travelling[0]) if travelling else None,
@@ -102,6 +102,7 @@ def _examine(
     found = {
         "how": scans.how,
         "scans": {site: int((scans.site == index).sum()) for index, site in enumerate(scans.sites)},
+        "left_out": list(scans.left_out),
         "chance": 1 / len(scans.sites),
         "probes": {name: as_dict(interval) for name, interval in told.accuracy.items()},
         "strongest": {"probe": told.name} | as_dict(best.interval),
@@ -129,13 +130,11 @@ def _tell(features: Float[ndarray, "n F"], scans: ScanSet, effort: Effort, seed:
 def _floors(stage: Stage, scans: ScanSet, effort: Effort, seed: int) -> dict[str, list[Strongest]]:
     """What the label tells alone, and with the model's errors on these scans dealt out anew, several times over."""
     rng = np.random.default_rng(seed)
-    errors = stage.table["prediction"].to_numpy(float)[scans.rows] - scans.label
-    noisy = [scans.label + rng.permutation(errors) for _ in range(effort.draws)]
-    seen = {"label": [scans.label], "label_with_error": noisy}
-    return {
-        name: [_tell(label[:, None], scans, effort, seed).strongest for label in labels]
-        for name, labels in seen.items()
-    }
+    errors = np.zeros_like(scans.labels)
+    errors[:, 0] = stage.table["prediction"].to_numpy(float)[scans.rows] - scans.labels[:, 0]
+    noisy = [scans.labels + rng.permutation(errors) for _ in range(effort.draws)]
+    seen = {"label": [scans.labels], "label_with_error": noisy}
+    return {name: [_tell(label, scans, effort, seed).strongest for label in labels] for name, labels in seen.items()}
 
 
 def _obtained(stage: Stage, effort: Effort, *, quick: bool, seed: int) -> dict[str, Any]:

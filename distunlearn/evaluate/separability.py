@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from distunlearn.evaluate.classifiers import Probe
 from distunlearn.evaluate.folds import Hits, out_of_fold
 from distunlearn.evaluate.sets import ScanSet
-from distunlearn.metrics import Interval, percentiles, resample_people, resampled_accuracy
+from distunlearn.metrics import Interval, balanced_accuracy, percentiles, resample_people, resampled_accuracy
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Told:
     def accuracy(self) -> dict[str, Interval]:
         """Balanced accuracy of each probe."""
         return {
-            name: percentiles(_balanced(hit, self.scans.site), self.resampled[name]) for name, hit in self.hits.items()
+            name: percentiles(balanced_accuracy(hit, self.scans.site), self.resampled[name])
+            for name, hit in self.hits.items()
         }
 
     @property
@@ -77,10 +78,6 @@ class Told:
     def strongest(self) -> Strongest:
         """The strongest probe's balanced accuracy."""
         return Strongest(self.accuracy[self.name].value, np.max(list(self.resampled.values()), axis=0))
-
-
-def _balanced(hit: Bool[ndarray, " n"], site: Int[ndarray, " n"]) -> float:
-    return float(np.mean([hit[site == index].mean() for index in range(site.max() + 1)]))
 
 
 def _home(scans: ScanSet) -> Int[ndarray, " P"]:

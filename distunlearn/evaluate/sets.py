@@ -5,16 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
-from scipy.optimize import linear_sum_assignment
 
+from distunlearn.evaluate.matching import MATCHED_WITHIN, match, tolerance
 from distunlearn.evaluate.stage import PERSON, Stage
 
-FEWEST_PEOPLE = 12
-"""Of a site; with fewer, no probe is fitted: a fold would hold two of them."""
+FEWEST_PEOPLE = 10
+"""Of a site; one with fewer is left out and named: a fold would hold but one or two of them."""
 WANTED_SCANS = 40
 """Of a site; where the test split holds fewer at some site, the validation split is added, and that is said."""
-MATCHED_WITHIN = 1.0
-"""Years (units of the label) by which matched people of two sites may differ."""
 STRATUM = 2.0
 """Width in years of the strata of the label within which site labels are exchanged for the null."""
 
@@ -35,10 +33,13 @@ class ScanSet:
     """Of the stage's table."""
     site: Int[ndarray, " n"]
     group: Int[ndarray, " n"]
-    label: Float[ndarray, " n"]
+    labels: Float[ndarray, "n L"]
+    """Of each scan, those of `Stage.label_names`."""
     unit: Int[ndarray, " n"]
     stratum: Int[ndarray, " n"]
     sites: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Sites of training that are not in the set, because too few people of theirs are."""
 
 
 @dataclass(frozen=True)
@@ -65,78 +66,87 @@ def scan_sets(stage: Stage, *, seed: int, most: int) -> list[ScanSet | TooFew]:
         most: scans of one site in the natural set at most, to bound the work.
     """
     splits = held_out_splits(stage)
-    held_out = np.flatnonzero(
-        stage.table["split"].isin(splits) & stage.table["site"].isin(stage.sites) & stage.table["target"].notna()
-    )
-    fewer = _thin(stage, held_out, np.random.default_rng(seed), most)
+    held_out = _rows_in(stage, splits)
     where = f"held-out scans ({' and '.join(splits)})"
-    return [_natural(stage, where, fewer), _matched(stage, where, held_out), _travelling(stage)]
+    return [
+        _natural(stage, where, held_out, seed=seed, most=most),
+        _matched(stage, where, held_out),
+        _travelling(stage),
+    ]
 
 
-def _thin(stage: Stage, rows: Int[ndarray, " n"], rng: np.random.Generator, most: int) -> Int[ndarray, " m"]:
-    site = stage.table["site"].to_numpy()[rows]
-    return np.sort(np.concatenate([rng.permutation(rows[site == name])[:most] for name in stage.sites]))
-
-
-def _natural(stage: Stage, where: str, rows: Int[ndarray, " n"]) -> ScanSet | TooFew:
+def _natural(stage: Stage, where: str, rows: Int[ndarray, " n"], *, seed: int, most: int) -> ScanSet | TooFew:
+    sites = _large_enough(stage, rows)
+    if len(sites) < 2:
+        return _too_few("natural", stage, where)
+    rng = np.random.default_rng(seed)
+    names = stage.table["site"].to_numpy()[rows]
+    rows = np.sort(np.concatenate([rng.permutation(rows[names == site])[:most] for site in sites]))
     person = _numbered(stage.table[PERSON].to_numpy()[rows])
-    label = stage.table["target"].to_numpy(float)[rows]
-    mean = np.bincount(person, weights=label) / np.bincount(person)
-    stratum = np.floor(mean / STRATUM).astype(np.int64)[person]
-    return _scan_set(stage, "natural", where, rows=rows, group=person, unit=person, stratum=stratum)
+    labels = stage.labels[rows]
+    width = np.where(tolerance(labels) > 0, STRATUM, 1.0)
+    mean = np.stack([np.bincount(person, weights=label) / np.bincount(person) for label in labels.T], axis=1)
+    stratum = np.unique(np.floor(mean / width), axis=0, return_inverse=True)[1]
+    return _scan_set(stage, "natural", where, sites, rows=rows, group=person, unit=person, stratum=stratum[person])
 
 
 def _matched(stage: Stage, where: str, rows: Int[ndarray, " n"]) -> ScanSet | TooFew:
-    """Triplets (pairs, …) of people of one label: everybody of the smallest site with their nearest at the others.
-
-    One scan a person. Each site is assigned so that the summed difference of labels is least; a triplet of which one
-    member differs by more than `MATCHED_WITHIN` from the smallest site's is left out.
-    """
+    how = f"{where}, people of the sites matched on {' and '.join(stage.label_names)} within {MATCHED_WITHIN:g}, one scan each"
     people = stage.table[PERSON].to_numpy()[rows]
     rows = np.sort(rows[np.unique(people, return_index=True)[1]])
-    site, label = stage.table["site"].to_numpy()[rows], stage.table["target"].to_numpy(float)[rows]
-    smallest = min(stage.sites, key=lambda name: int((site == name).sum()))
-    matched = [_nearest(rows[site == name], label[site == name], label[site == smallest]) for name in stage.sites]
-    whole = np.all([partner >= 0 for partner in matched], axis=0)
-    chosen = np.concatenate([partner[whole] for partner in matched])
-    triplet = np.tile(np.arange(whole.sum()), len(matched))
-    how = f"{where}, people of the sites matched on the label within {MATCHED_WITHIN:g} year, one scan each"
-    return _scan_set(stage, "matched", how, rows=chosen, group=triplet, unit=np.arange(len(chosen)), stratum=triplet)
-
-
-def _nearest(rows: Int[ndarray, " m"], label: Float[ndarray, " m"], wanted: Float[ndarray, " a"]) -> Int[ndarray, " a"]:
-    """For each wanted label another row with nearly that label, -1 where there is none left."""
-    away = np.abs(wanted[:, None] - label)
-    first, second = linear_sum_assignment(np.where(away <= MATCHED_WITHIN, away, 1e6))
-    near = away[first, second] <= MATCHED_WITHIN
-    partner = np.full(len(wanted), -1)
-    partner[first[near]] = rows[second[near]]
-    return partner
+    sites = _large_enough(stage, rows)
+    if len(sites) < 2:
+        return _too_few("matched", stage, how)
+    names = stage.table["site"].to_numpy()[rows]
+    groups, sites = match(names, stage.labels[rows], sites, fewest=FEWEST_PEOPLE)
+    if groups.shape[1] < FEWEST_PEOPLE:
+        return _too_few("matched", stage, how)
+    chosen = rows[groups.ravel()]
+    group = np.tile(np.arange(groups.shape[1]), len(sites))
+    return _scan_set(stage, "matched", how, sites, rows=chosen, group=group, unit=np.arange(len(chosen)), stratum=group)
 
 
 def _travelling(stage: Stage) -> ScanSet | TooFew:
-    here = stage.table["split"].eq("travelling") & stage.table["site"].isin(stage.sites)
-    visited = stage.table["site"].where(here).groupby(stage.table[PERSON]).transform("nunique")
-    rows = np.flatnonzero(here & visited.eq(len(stage.sites)))
-    person = _numbered(stage.table[PERSON].to_numpy()[rows])
-    how = "people who were scanned at every site and never trained on"
-    return _scan_set(stage, "travelling", how, rows=rows, group=person, unit=np.arange(len(rows)), stratum=person)
+    how = "people who were scanned at every one of these sites and never trained on"
+    table = stage.table
+    rows = _rows_in(stage, ("travelling",))
+    sites = _large_enough(stage, rows)
+    here = table.iloc[rows][table["site"].iloc[rows].isin(sites).to_numpy()]
+    visited = here.groupby(PERSON)["site"].nunique()
+    everywhere = set(visited.index[visited == len(sites)])
+    if len(sites) < 2 or len(everywhere) < FEWEST_PEOPLE:
+        return _too_few("travelling", stage, how)
+    rows = rows[table[PERSON].iloc[rows].isin(everywhere).to_numpy() & table["site"].iloc[rows].isin(sites).to_numpy()]
+    person = _numbered(table[PERSON].to_numpy()[rows])
+    return _scan_set(
+        stage, "travelling", how, sites, rows=rows, group=person, unit=np.arange(len(rows)), stratum=person
+    )
+
+
+def _rows_in(stage: Stage, splits: tuple[str, ...]) -> Int[ndarray, " n"]:
+    """Rows of these splits, of sites of training, with every label known."""
+    known = np.isfinite(stage.labels).all(axis=1)
+    return np.flatnonzero(stage.table["split"].isin(splits) & stage.table["site"].isin(stage.sites) & known)
+
+
+def _large_enough(stage: Stage, rows: Int[ndarray, " n"]) -> tuple[str, ...]:
+    people = stage.table.iloc[rows].groupby("site")[PERSON].nunique()
+    return tuple(site for site in stage.sites if people.get(site, 0) >= FEWEST_PEOPLE)
+
+
+def _too_few(name: str, stage: Stage, how: str) -> TooFew:
+    if len(stage.sites) < 2:
+        return TooFew(name, "trained on one site: there is no scanner to tell")
+    return TooFew(name, f"fewer than two sites have {FEWEST_PEOPLE} people or groups of this kind: {how}")
 
 
 def _numbered(names: Shaped[ndarray, " n"]) -> Int[ndarray, " n"]:
-    return np.unique(names.astype(str), return_inverse=True)[1]
+    return np.unique(names, return_inverse=True)[1]
 
 
-def _scan_set(stage: Stage, name: str, how: str, **members: Int[ndarray, " n"]) -> ScanSet | TooFew:
+def _scan_set(stage: Stage, name: str, how: str, sites: tuple[str, ...], **members: Int[ndarray, " n"]) -> ScanSet:
     rows = members["rows"]
     names = stage.table["site"].to_numpy()[rows].astype(str)
-    counts = {site: len(np.unique(members["group"][names == site])) for site in stage.sites}
-    if len(counts) < 2:
-        return TooFew(name, "trained on one site: there is no scanner to tell")
-    if min(counts.values()) < FEWEST_PEOPLE:
-        found = ", ".join(f"{site} {count}" for site, count in counts.items())
-        return TooFew(name, f"too few people ({found}; {FEWEST_PEOPLE} a site are needed): {how}")
-    site = np.searchsorted(np.array(stage.sites), names)
-    return ScanSet(
-        name, how, site=site, label=stage.table["target"].to_numpy(float)[rows], sites=stage.sites, **members
-    )
+    left_out = tuple(site for site in stage.sites if site not in sites)
+    site = np.searchsorted(np.array(sites), names)
+    return ScanSet(name, how, site=site, labels=stage.labels[rows], sites=sites, left_out=left_out, **members)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from distunlearn.errors import UserError
+from distunlearn.evaluate.measure import AGE, Predicted, predicted
 from distunlearn.run_folder import FEATURES, PREDICTIONS, SCANS
 from distunlearn.shard_format import MISSING
 
@@ -27,11 +28,28 @@ class Stage:
     features: Float[ndarray, "n F"]
     sites: tuple[str, ...]
     """The sites that took part in the training, in alphabetical order."""
+    predicted: Predicted
+    """What is predicted, and how it is measured."""
 
     @property
     def name(self) -> str:
         """The stage's name, such as `unlearning`."""
         return self.folder.name
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What may tell the scanner without any scanner in the features: the target, and the age."""
+        return (self.predicted.target, AGE) if self._age_too else (self.predicted.target,)
+
+    @property
+    def labels(self) -> Float[ndarray, "n L"]:
+        """Those of each scan, the target first; NaN where one is not known."""
+        columns = ["target", AGE] if self._age_too else ["target"]
+        return self.table[columns].to_numpy(dtype=float)
+
+    @property
+    def _age_too(self) -> bool:
+        return self.predicted.target != AGE and AGE in self.table and pd.api.types.is_numeric_dtype(self.table[AGE])
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -78,7 +96,7 @@ def read_stage(folder: Path) -> Stage:
         raise UserError(
             f"{folder}: {FEATURES} and {PREDICTIONS} hold different scans; run `distunlearn evaluate` again"
         )
-    return Stage(folder, table, features, trained_sites(folder, table))
+    return Stage(folder, table, features, trained_sites(folder, table), predicted(folder.parent))
 
 
 def trained_sites(folder: Path, table: pd.DataFrame) -> tuple[str, ...]:

@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from distunlearn.evaluate.measure import Measure, predicted
 from distunlearn.evaluate.stage import PERSON, read_predictions, trained_sites
-from distunlearn.metrics import bootstrap_mean, constant_error, mae
+from distunlearn.metrics import bootstrap_mean, mean_sd
 from distunlearn.run_folder import SUMMARY, write_json
 from distunlearn.shard_format import SPLITS
 
+ALL = "all sites"
+"""The key of the constant that is chosen from the training scans of all sites."""
 FEWEST_PEOPLE = 5
 """Of a site in a split; with fewer, nothing is written, because the figures would tell of single people."""
 
@@ -17,56 +21,76 @@ FEWEST_PEOPLE = 5
 def summarise(stage_folder: Path) -> dict[str, Any]:
     """Compute and write `summary.json`.
 
-    A cell holds `people`, `scans`, `mae` and `sd` over people (the paper's cells), `low` and `high` (95% interval of
-    the mean, resampling people), `bias` (mean of prediction - target) and the errors of two models that look at no
-    scan: `median_error` answers the median target of all training scans, `site_median_error` that of the training
-    scans of the scan's own site. The second is what a model reaches that knows nothing but the scanner.
+    A cell holds `people`, `scans`, `error` and `sd` over people (the paper's cells; for a segmentation the Dice score),
+    `low` and `high` (95% interval of the mean, resampling people), `bias` (mean of prediction - target) and the errors
+    of two models that look at no scan: `constant_error` answers the median target (for classes the most frequent one)
+    of all training scans, `site_constant_error` that of the training scans of the scan's own site. The second is what
+    a model reaches that knows nothing but the scanner.
 
     Raises:
         UserError: the stage has not been evaluated.
     """
     table = read_predictions(stage_folder).dropna(subset=["target"])
-    train = table[table["split"] == "train"]
+    what = predicted(stage_folder.parent)
     sites = trained_sites(stage_folder, table)
-    train = train[train["site"].isin(sites)]
-    medians: dict[str, float] = {"all": float(train["target"].median())} | {
-        str(site): float(rows["target"].median()) for site, rows in train.groupby("site")
-    }
+    train = table[(table["split"] == "train") & table["site"].isin(sites)]
+    constants = _constants(train, what.measure)
     splits = {
-        split: _by_site(table[table["split"] == split], medians) for split in SPLITS if (table["split"] == split).any()
+        split: {
+            str(site): _cell(rows, what.measure, constants)
+            for site, rows in table[table["split"] == split].groupby("site")
+        }
+        for split in SPLITS
+        if (table["split"] == split).any()
     }
     result = {
         "stage": stage_folder.name,
-        "unit": "years",
+        "target": what.target,
+        "measure": what.measure.name,
+        "unit": what.measure.unit,
+        "constant": what.measure.constant_name,
+        "more_is_better": what.measure.more_is_better,
         "trained_on": list(sites),
-        "training_median": medians,
+        "constants": constants,
         "splits": splits,
     }
     write_json(stage_folder / SUMMARY, result)
     return result
 
 
-def _by_site(table: pd.DataFrame, medians: dict[str, float]) -> dict[str, dict[str, Any]]:
-    return {str(site): _cell(rows, medians["all"], medians.get(str(site))) for site, rows in table.groupby("site")}
+def _constants(train: pd.DataFrame, measure: Measure) -> dict[str, float]:
+    """What to answer everybody, by site and over all."""
+    if measure.constant is None or train.empty:
+        return {}
+    by_site = {str(site): measure.constant(rows["target"]) for site, rows in train.groupby("site")}
+    return {ALL: measure.constant(train["target"])} | by_site
 
 
-def _cell(rows: pd.DataFrame, median: float, site_median: float | None) -> dict[str, Any]:
+def _cell(rows: pd.DataFrame, measure: Measure, constants: dict[str, float]) -> dict[str, Any]:
     people = rows[PERSON].to_numpy()
     if rows[PERSON].nunique() < FEWEST_PEOPLE:
         return {"suppressed": f"fewer than {FEWEST_PEOPLE} people"}
-    if rows["prediction"].isna().any():
+    errors = measure.of(rows)
+    if not np.isfinite(errors).all():
         return {"suppressed": "predictions are not finite"}
-    target, prediction = rows["target"].to_numpy(float), rows["prediction"].to_numpy(float)
-    error, sd = mae(target, prediction, people)
-    interval = bootstrap_mean(abs(prediction - target), people)
+    error, sd = mean_sd(errors, people)
+    interval = bootstrap_mean(errors, people)
+    site = str(rows["site"].iloc[0])
     return {
         "people": int(rows[PERSON].nunique()),
         "scans": len(rows),
-        "mae": error,
+        "error": error,
         "sd": sd,
         "low": interval.low,
         "high": interval.high,
-        "bias": bootstrap_mean(prediction - target, people).value,
-        "median_error": constant_error(target, median, people),
-        "site_median_error": None if site_median is None else constant_error(target, site_median, people),
+        "bias": mean_sd((rows["prediction"] - rows["target"]).to_numpy(float), people)[0],
+        "constant_error": constant_error(rows, measure, constants.get(ALL)),
+        "site_constant_error": constant_error(rows, measure, constants.get(site)),
     }
+
+
+def constant_error(rows: pd.DataFrame, measure: Measure, constant: float | None) -> float | None:
+    """The error of answering `constant` for everybody, mean over people; None where there is no such answer."""
+    if constant is None:
+        return None
+    return mean_sd(measure.of(rows.assign(prediction=constant)), rows[PERSON].to_numpy())[0]

@@ -15,7 +15,7 @@ from distunlearn.metrics import Interval, agreement, bootstrap_mean
 def travelling_figures(stage: Stage, scans: ScanSet) -> dict[str, Any]:
     """Disagreement of predictions and distance of features between scanners of the same person.
 
-    Each pair of sites holds `disagreement`, the mean absolute difference of a person's two predictions in years, and
+    Each pair of sites holds `disagreement`, the mean absolute difference of a person's two predictions, and
     `offset`, the mean signed one (second site minus first), with intervals from resampling people. `feature_distance` is the distance between
     a person's features on two scanners over that between two people on one scanner, features standardised: 0 where
     the scanner does not matter, 1 where another scanner is like another person. `agreement` is ICC(2,1).

@@ -52,10 +52,12 @@ def losses(run: RunRecord) -> dict[str, Figure]:
 
 def validation(run: RunRecord) -> dict[str, Figure]:
     """The error of each site's validation scans while training."""
-    keys = {site: f"val/mae/{site}" for site in run.sites if f"val/mae/{site}" in run.metrics}
+    measure = run.last.stage.predicted.measure
+    kind = measure.name.lower().replace(" ", "_")
+    keys = {site: f"val/{kind}/{site}" for site in run.sites if f"val/{kind}/{site}" in run.metrics}
     if not keys:
         return {}
-    figure, axes = blank("step", "validation error (MAE, years)")
+    figure, axes = blank("step", f"validation {measure.name}")
     for site, key in keys.items():
         rows = run.metrics.dropna(subset=[key])
         axes.plot(rows["step"], rows[key], color=colour(run.sites, site), linewidth=1.4, marker=".", label=site)

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distunlearn.evaluate.measure import AGE, Measure
 from distunlearn.evaluate.stage import PERSON
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
 from distunlearn.report.drawing import INK, PALE, UNNAMED, blank, colour, legend, marker, name_ticks, stage_colour, wide
@@ -19,44 +20,33 @@ Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def errors_by_site(rows: Sequence[Row], sites: Sequence[str]) -> Figure:
-    """Mean absolute error of every row at every site with 95% intervals; a bar marks the error of the median."""
-    figure, axes = blank("", "mean absolute error (years)", size=wide(len(sites)))
+    """The error of every row at every site with 95% intervals; dashes mark that of one answer for everybody."""
+    figure, axes = blank("", _with_unit(rows[0].measure), size=wide(len(sites)))
     names = [row.name for row in rows]
-    width = 0.8 / max(len(rows), 1)
-    for place, site in enumerate(sites):
-        for index, row in enumerate(rows):
-            cell = row.cells.get(site)
-            if cell is None or "mae" not in cell:
-                continue
-            x = place + (index - (len(rows) - 1) / 2) * width
-            spread = [[cell["mae"] - cell["low"]], [cell["high"] - cell["mae"]]]
-            axes.bar(
-                x,
-                cell["mae"],
-                0.9 * width,
-                color=stage_colour(names, row.name),
-                alpha=0.85,
-                label=row.name if place == 0 else UNNAMED,
-            )
-            axes.errorbar(x, cell["mae"], yerr=spread, color=INK, linewidth=1, capsize=2)
-            label = "answering the median" if place == index == 0 else UNNAMED
-            axes.hlines(
-                cell["median_error"],
-                x - width / 2,
-                x + width / 2,
-                color=PALE,
-                linewidth=1.6,
-                linestyle="--",
-                label=label,
-            )
+    width = 0.8 / len(rows)
+    for index, row in enumerate(rows):
+        cells = {place: row.cells[site] for place, site in enumerate(sites) if "error" in row.cells.get(site, {})}
+        x = np.array(list(cells)) + (index - (len(rows) - 1) / 2) * width
+        error, low, high = (np.array([cell[key] for cell in cells.values()]) for key in ("error", "low", "high"))
+        axes.bar(x, error, 0.9 * width, color=stage_colour(names, row.name), alpha=0.85, label=row.name)
+        axes.errorbar(x, error, yerr=[error - low, high - error], fmt="none", color=INK, linewidth=1, capsize=2)
+        if row.measure.constant:
+            label = f"answering the {row.measure.constant_name}" if index == 0 else UNNAMED
+            constant = [cell["constant_error"] for cell in cells.values()]
+            axes.hlines(constant, x - width / 2, x + width / 2, color=PALE, linewidth=1.6, linestyle="--", label=label)
     name_ticks(axes, sites)
     legend(axes)
     return figure
 
 
+def _with_unit(measure: Measure) -> str:
+    return f"{measure.name} ({measure.unit})"
+
+
 def error_by_age(run: RunRecord, stage: StageRecord) -> Figure:
-    """The paper's Fig. 4: the absolute error of each test scan by age, with the mean of each ten years."""
-    return _by_age(run, stage, "absolute error (years)", lambda table: (table["prediction"] - table["target"]).abs())
+    """The paper's Fig. 4: the error of each test scan by age, with the mean of each ten years."""
+    measure = stage.stage.predicted.measure
+    return _by_age(run, stage, _with_unit(measure), lambda table: pd.Series(measure.of(table), table.index))
 
 
 def age_bias(run: RunRecord, stage: StageRecord) -> Figure:
@@ -86,8 +76,8 @@ def _by_age(run: RunRecord, stage: StageRecord, y_label: str, value: Callable[[p
     figure, axes = blank("age (years)", y_label)
     for site, rows in _sites(_test(stage)):
         values = value(rows)
-        _dots(axes, run, site, rows["target"], values)
-        middle, mean, error = _binned(rows["target"].to_numpy(float), values.to_numpy(float))
+        _dots(axes, run, site, rows[AGE], values)
+        middle, mean, error = _binned(rows[AGE].to_numpy(float), values.to_numpy(float))
         shade = colour(run.sites, site)
         axes.plot(middle, mean, color=shade, linewidth=1.8, label=site)
         axes.fill_between(middle, mean - error, mean + error, color=shade, alpha=0.2, linewidth=0)
@@ -102,7 +92,8 @@ def _dots(axes: Axes, run: RunRecord, site: str, x: pd.Series, y: pd.Series) -> 
 
 def _test(stage: StageRecord) -> pd.DataFrame:
     table = stage.stage.table
-    return table[table["split"] == "test"].dropna(subset=["target", "prediction"])
+    known = [name for name in ("target", "prediction", AGE) if name in table]
+    return table[table["split"] == "test"].dropna(subset=known)
 
 
 def _sites(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

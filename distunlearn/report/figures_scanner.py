@@ -1,6 +1,6 @@
 """Figures of the scanner: t-SNE (Fig. 3), what probes tell beside their floors, travelling subjects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from distunlearn.evaluate.summary import FEWEST_PEOPLE
 from distunlearn.report.drawing import (
     INK,
     PALE,
-    SIZE,
     UNNAMED,
     blank,
     colour,
@@ -73,63 +72,52 @@ def _embedded(features: Float[ndarray, "n F"]) -> Float[ndarray, "n 2"]:
 
 def scanner_accuracy(rows: Sequence[Row]) -> Figure:
     """The strongest probe of each row on each set with its interval; bars mark what age alone reaches, dots chance."""
-    probed = [row for row in rows if row.probe]
-    sets = [name for name in ("natural", "matched", "travelling") if any(name in row.tried for row in probed)]
-    figure, axes = blank("", "balanced accuracy of the strongest probe", size=SIZE)
-    if not sets:
-        note(axes, "no probe was tried")
-        return figure
-    names = [row.name for row in rows]
-    step = 0.7 / max(len(probed), 1)
-    for place, name in enumerate(sets):
-        for index, row in enumerate(probed):
-            found = row.tried.get(name)
-            if found is None:
-                continue
-            x = place + (index - (len(probed) - 1) / 2) * step
-            best = found["strongest"]
-            spread = [[max(best["value"] - best["low"], 0)], [max(best["high"] - best["value"], 0)]]
-            label = row.name if name == sets[0] else UNNAMED
-            axes.errorbar(
-                x,
-                best["value"],
-                yerr=spread,
-                fmt="o",
-                color=stage_colour(names, row.name),
-                markersize=6,
-                capsize=3,
-                label=label,
-            )
-            floor = "age with the model's error" if (place, index) == (0, 0) else UNNAMED
-            axes.hlines(
-                found["floor"]["label_with_error"]["value"],
-                x - step / 2,
-                x + step / 2,
-                color=INK,
-                linewidth=1.8,
-                label=floor,
-            )
-    axes.axhline(probed[0].chance, color=PALE, linewidth=1, linestyle=":", label="chance")
-    name_ticks(axes, sets)
+    probed, names = [row for row in rows if row.tried], [row.name for row in rows]
+    sets = list(dict.fromkeys(name for row in probed for name in row.tried))
+    figure, axes = blank("", "balanced accuracy of the strongest probe")
+    width = 0.7 / len(probed)
+    for index, row in enumerate(probed):
+        here = [place for place, name in enumerate(sets) if name in row.tried]
+        found = [row.tried[sets[place]] for place in here]
+        x = np.array(here) + (index - (len(probed) - 1) / 2) * width
+        value, spread = _with_spread([each["strongest"] for each in found])
+        shade = stage_colour(names, row.name)
+        axes.errorbar(x, value, yerr=spread, fmt="o", color=shade, markersize=6, capsize=3, label=row.name)
+        left, right = x - width / 2, x + width / 2
+        floor = [each["floor"]["label_with_error"]["value"] for each in found]
+        names_of_lines = ("age with the model's error", "chance") if row is probed[0] else (UNNAMED, UNNAMED)
+        axes.hlines(floor, left, right, color=INK, linewidth=1.6, label=names_of_lines[0])
+        axes.hlines([each["chance"] for each in found], left, right, color=PALE, linestyle=":", label=names_of_lines[1])
+    name_ticks(axes, [_of_sites(name, probed) for name in sets])
     axes.set_ylim(0, 1.03)
     legend(axes)
     return figure
 
 
+def _of_sites(name: str, rows: Sequence[Row]) -> str:
+    """The set's name, and of how many sites it is where some are left out."""
+    found = next(row.tried[name] for row in rows if name in row.tried)
+    return f"{name}\n{len(found['scans'])} sites" if found["left_out"] else name
+
+
+def _with_spread(intervals: Sequence[Mapping[str, Any]]) -> tuple[Float[ndarray, " n"], Float[ndarray, "2 n"]]:
+    """Values, and how far their intervals reach below and above."""
+    value, low, high = (np.array([each[end] for each in intervals]) for end in ("value", "low", "high"))
+    return value, np.maximum(np.stack([value - low, high - value]), 0)
+
+
 def travelling(rows: Sequence[Row]) -> Figure:
     """How much two scanners disagree on the same person's age, with intervals from resampling people."""
-    seen = [row for row in rows if row.travellers]
-    names = [row.name for row in rows]
+    seen, names = [row for row in rows if row.travellers], [row.name for row in rows]
     pairs = list(dict.fromkeys(pair for row in seen for pair in row.travellers["pairs"]))
-    figure, axes = blank("", "disagreement on one person (years)", size=wide(len(pairs)))
+    figure, axes = blank("", "two predictions of one person apart", size=wide(len(pairs)))
     width = 0.8 / len(seen)
     for index, row in enumerate(seen):
-        found = [row.travellers["pairs"][pair]["disagreement"] for pair in pairs]
-        places = np.arange(len(pairs)) + (index - (len(seen) - 1) / 2) * width
-        values = np.array([each["value"] for each in found])
-        spread = np.abs(np.array([[each["low"] for each in found], [each["high"] for each in found]]) - values)
-        axes.bar(places, values, 0.9 * width, color=stage_colour(names, row.name), alpha=0.85, label=row.name)
-        axes.errorbar(places, values, yerr=spread, fmt="none", color=INK, linewidth=1, capsize=2)
+        here = [place for place, pair in enumerate(pairs) if pair in row.travellers["pairs"]]
+        x = np.array(here) + (index - (len(seen) - 1) / 2) * width
+        value, spread = _with_spread([row.travellers["pairs"][pairs[place]]["disagreement"] for place in here])
+        axes.bar(x, value, 0.9 * width, color=stage_colour(names, row.name), alpha=0.85, label=row.name)
+        axes.errorbar(x, value, yerr=spread, fmt="none", color=INK, linewidth=1, capsize=2)
     name_ticks(axes, [pair.replace("–", "\n– ") for pair in pairs])
     legend(axes)
     return figure
@@ -137,19 +125,20 @@ def travelling(rows: Sequence[Row]) -> Figure:
 
 def tradeoff(rows: Sequence[Row]) -> Figure:
     """Error against how far the scanner is told beyond age: low and left is good."""
-    figure, axes = blank("strongest probe beyond age (points)", "mean absolute error, mean over sites (years)")
+    figure, axes = blank(
+        "strongest probe beyond the label (points)", f"{rows[0].measure.name}, mean over sites ({rows[0].measure.unit})"
+    )
     names = [row.name for row in rows]
     for row in rows:
         if row.main and row.mean_error is not None:
-            excess = row.tried[row.main]["excess"]
-            spread = [[100 * max(excess["value"] - excess["low"], 0)], [100 * max(excess["high"] - excess["value"], 0)]]
+            value, spread = _with_spread([row.tried[row.main]["excess"]])
             style: dict[str, Any] = {
                 "color": stage_colour(names, row.name),
                 "fmt": marker(names, row.name),
                 "label": row.name,
             }
             axes.errorbar(
-                100 * excess["value"], row.mean_error, xerr=spread, capsize=2, markersize=6, linewidth=1, **style
+                100 * value, [row.mean_error], xerr=100 * spread, capsize=2, markersize=6, linewidth=1, **style
             )
     axes.axvline(0, color=PALE, linewidth=1, linestyle=":")
     legend(axes)

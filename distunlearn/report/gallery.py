@@ -1,12 +1,13 @@
 """All figures of a run by name, for the page and for whoever mirrors them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from distunlearn.evaluate.measure import AGE
 from distunlearn.report import figures_data, figures_error, figures_scanner
-from distunlearn.report.record import RunRecord, read_run
+from distunlearn.report.record import RunRecord, StageRecord, read_run
 from distunlearn.report.results import Row, result_rows
 
 
@@ -23,14 +24,23 @@ def figures(run: Path) -> dict[str, Figure]:
 def run_figures(run: RunRecord) -> dict[str, Figure]:
     """The figures of one run."""
     return (
-        {"ages": figures_data.ages(run)}
+        ({"ages": figures_data.ages(run)} if AGE in run.scans else {})
         | {f"tsne/{stage.name}": figures_scanner.tsne(run, stage) for stage in run.stages}
-        | {f"error_by_age/{stage.name}": figures_error.error_by_age(run, stage) for stage in run.stages}
-        | {f"calibration/{stage.name}": figures_error.calibration(run, stage) for stage in run.stages}
-        | {f"age_bias/{stage.name}": figures_error.age_bias(run, stage) for stage in run.stages}
+        | {f"{kind}/{stage.name}": draw(run, stage) for stage in run.stages for kind, draw in _by_age(stage).items()}
         | figures_data.losses(run)
         | figures_data.validation(run)
     )
+
+
+def _by_age(stage: StageRecord) -> dict[str, Callable[[RunRecord, StageRecord], Figure]]:
+    """The figures by age that make sense: an error wherever ages are known, calibration where age is predicted."""
+    if stage.stage.predicted.target == AGE:
+        return {
+            "error_by_age": figures_error.error_by_age,
+            "calibration": figures_error.calibration,
+            "age_bias": figures_error.age_bias,
+        }
+    return {"error_by_age": figures_error.error_by_age} if AGE in stage.stage.table else {}
 
 
 def comparison_figures(rows: Sequence[Row], sites: Sequence[str]) -> dict[str, Figure]:

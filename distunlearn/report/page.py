@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from distunlearn import __version__
 from distunlearn.errors import UserError
-from distunlearn.report import html, sections
+from distunlearn.report import headline, html, sections
 from distunlearn.report.gallery import comparison_figures, run_figures
 from distunlearn.report.probe_table import probe_tables
 from distunlearn.report.record import RunRecord, all_sites, read_run
@@ -48,8 +48,8 @@ def _page(runs: Sequence[RunRecord]) -> str:
     rows, sites = result_rows(runs), all_sites(runs)
     beside = comparison_figures(rows, sites)
     body = [
-        sections.verdicts(rows),
-        html.section("Results", sections.results(rows, sites), html.grid(_show(beside, *beside))),
+        headline.verdicts(rows),
+        html.section("Results", headline.results(rows, sites), html.grid(_show(beside, *beside))),
         html.section("How well the scanner is told", probe_tables(rows)),
         *([html.section("What differs", sections.differences(runs))] if len(runs) > 1 else []),
         *([html.folded(f"Run {run.name}", _run(run)) for run in runs] if len(runs) > 1 else [_run(runs[0])]),

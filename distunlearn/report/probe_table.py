@@ -11,6 +11,7 @@ Found = dict[str, Any]
 """What was found on one set, as `probe.json` holds it."""
 
 BELOW: dict[str, Callable[[Found], str]] = {
+    "chance": lambda found: f"{100 * found['chance']:.0f} ({len(found['scans'])} sites)",
     "strongest": lambda found: percent(found["strongest"]),
     "age alone": lambda found: percent(found["floor"]["label"]),
     "age with the model's error": lambda found: percent(found["floor"]["label_with_error"]),
@@ -20,7 +21,7 @@ BELOW: dict[str, Callable[[Found], str]] = {
         f"{100 * found['null']['mean']:.0f} (95%: below {100 * found['null']['high']:.0f})"
     ),
     "true sites: told": lambda found: f"{100 * found['null']['observed']:.0f} (p = {found['null']['p']:.3f})",
-    "scans": lambda found: f"{sum(found['scans'].values())} ({' + '.join(map(str, found['scans'].values()))})",
+    "scans": lambda found: f"{sum(found['scans'].values())}",
 }
 """The lines below the probes."""
 
@@ -39,7 +40,10 @@ def _table(row: Row, probe: dict[str, Any]) -> str:
     sets: dict[str, Found] = probe["sets"]
     names = list(dict.fromkeys(name for found in row.tried.values() for name in found["probes"]))
     told = [
-        [escape(name), *(_shaded(found.get("probes", {}).get(name), row.chance) for found in sets.values())]
+        [
+            escape(name),
+            *(_shaded(found.get("probes", {}).get(name), found.get("chance", 0.0)) for found in sets.values()),
+        ]
         for name in names
     ]
     below = [
@@ -55,10 +59,17 @@ def _caption(sets: Mapping[str, Found], how: Mapping[str, Any]) -> str:
         f"Balanced accuracy in percent; chance is one over the number of sites. Frozen features of {' and '.join(how['splits'])} scans; each scan is told by a probe that "
         f"was fitted on other people, {chosen}. Intervals: 95%, {how['resamples']} resamples of people, the maximum taken in each. Sites exchanged: the same ridge "
         f"probes after exchanging sites among people of the same age, {how['permutations']} times. Seed {how['seed']}. "
-        + " ".join(
-            f"{name[:1].upper()}{name[1:]}: {found.get('too_few') or found['how']}." for name, found in sets.items()
-        )
+        + " ".join(f"{name[:1].upper()}{name[1:]}: {_who(found)}." for name, found in sets.items())
     )
+
+
+def _who(found: Found) -> str:
+    """Which scans a set holds, how many of each site, and which sites it lacks."""
+    if "too_few" in found:
+        return str(found["too_few"])
+    counts = ", ".join(f"{site} {count}" for site, count in found["scans"].items())
+    lacking = f"; too few people of {', '.join(found['left_out'])}" if found["left_out"] else ""
+    return f"{found['how']} ({counts}{lacking})"
 
 
 def _shaded(interval: Mapping[str, float] | None, chance: float) -> str:

@@ -11,7 +11,18 @@ import yaml
 
 from distunlearn.evaluate.stage import Stage, read_stage, read_table
 from distunlearn.evaluate.summary import summarise
-from distunlearn.run_folder import CONFIG, ENVIRONMENT, METRICS, MODEL, PROBE, SCANS, SUMMARY, read_json, stages_done
+from distunlearn.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    PROBE,
+    SCANS,
+    SUMMARY,
+    read_json,
+    stages_done,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class RunRecord:
 
     folder: Path
     stages: tuple[StageRecord, ...]
+    elsewhere: tuple[StageRecord, ...]
+    """What `distunlearn evaluate --shards` wrote: a stage's model on the scans of other shards."""
     config: dict[str, Any]
     environment: dict[str, Any]
     scans: pd.DataFrame
@@ -50,7 +63,8 @@ class RunRecord:
     @property
     def sites(self) -> tuple[str, ...]:
         """Every site of the run, those that were left out of training too."""
-        return tuple(sorted(self.scans["site"].unique()))
+        further = {site for each in self.elsewhere for site in each.stage.table["site"]}
+        return tuple(sorted({*self.scans["site"], *further}))
 
     @property
     def last(self) -> StageRecord:
@@ -70,9 +84,11 @@ def read_run(folder: Path) -> RunRecord:
         UserError: it is none, or nothing in it has been evaluated.
     """
     stages = tuple(_read_stage(stage) for stage in stages_done(folder))
+    elsewhere = sorted(path.parent for path in folder.glob(f"*-on-*/{PREDICTIONS}"))
     return RunRecord(
         folder,
         stages,
+        tuple(_read_stage(stage) for stage in elsewhere if stage not in {each.stage.folder for each in stages}),
         yaml.safe_load((folder / CONFIG).read_text()) or {},
         _json(folder / ENVIRONMENT) or {},
         read_table(folder / SCANS),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distunlearn.evaluate.measure import Measure
 from distunlearn.evaluate.verdict import main_set
 from distunlearn.report.record import RunRecord, StageRecord
 
@@ -40,9 +41,9 @@ class Row:
         return main_set(self.tried) if self.tried else None
 
     @property
-    def chance(self) -> float:
-        """Balanced accuracy of guessing among the sites of training."""
-        return 1 / max(len(self.stage.stage.sites), 1)
+    def chance(self) -> str:
+        """Balanced accuracy of guessing among the sites of the main set, in percent."""
+        return f"{100 * self.tried[self.main]['chance']:.0f}" if self.main else "–"
 
     @property
     def travellers(self) -> dict[str, Any]:
@@ -50,20 +51,43 @@ class Row:
         return (self.probe["travellers"] if self.probe else None) or {}
 
     @property
+    def measure(self) -> Measure:
+        """What the cells hold: a mean absolute error, an error rate, a Dice score."""
+        return self.stage.stage.predicted.measure
+
+    @property
     def mean_error(self) -> float | None:
         """The test error, every site weighing the same; None where no site has enough people."""
-        errors = [cell["mae"] for cell in self.cells.values() if "mae" in cell]
-        return sum(errors) / len(errors) if errors else None
+        return self._mean("error")
+
+    @property
+    def mean_constant_error(self) -> float | None:
+        """That of giving everybody the same answer; None where there is no such answer."""
+        return self._mean("constant_error")
+
+    def _mean(self, key: str) -> float | None:
+        values = [cell[key] for cell in self.cells.values() if cell.get(key) is not None]
+        return sum(values) / len(values) if values else None
 
     def error(self, site: str) -> str:
         """A cell of the table: mean ± SD over people."""
         cell = self.cells.get(site, {})
-        return f"{cell['mae']:.2f} ± {cell['sd']:.2f}" if "mae" in cell else "–"
+        return f"{cell['error']:.2f} ± {cell['sd']:.2f}" if "error" in cell else "–"
 
-    def median(self, site: str) -> str:
-        """What stands beside it: the error of answering the median."""
+    def beside_error(self, site: str) -> str:
+        """What stands below it: the error of answering the median of the training targets."""
         cell = self.cells.get(site, {})
-        return f"{cell['median_error']:.2f}" if "mae" in cell else cell.get("suppressed", "no scans")
+        if "error" not in cell:
+            return str(cell.get("suppressed", "no scans"))
+        constant = cell["constant_error"]
+        return "" if constant is None else f"{self.measure.constant_name} {constant:.2f}"
+
+    @property
+    def worst(self) -> str | None:
+        """The site with the worst error."""
+        sign = -1 if self.measure.more_is_better else 1
+        errors = {site: sign * cell["error"] for site, cell in self.cells.items() if "error" in cell}
+        return max(errors, key=lambda site: float(errors[site])) if errors else None
 
     def unseen(self, site: str) -> bool:
         """Whether the site was left out of training."""
@@ -83,8 +107,8 @@ class Row:
     def beside_accuracy(self) -> str:
         """Chance and floor, as they stand beside it."""
         if not self.main:
-            return "not probed" if not self.probe else "too few scans"
-        return f"chance {100 * self.chance:.0f}, age alone {self.floor}; {self.main}"
+            return "too few scans" if self.probe else "not probed"
+        return f"chance {self.chance}, age alone {self.floor}; {self.main}"
 
     @property
     def verdict(self) -> str:
@@ -101,5 +125,7 @@ def result_rows(runs: Sequence[RunRecord]) -> list[Row]:
     """The rows of all runs, in the order in which they were given and trained."""
     several = len(runs) > 1
     return [
-        Row(f"{run.name}: {stage.name}" if several else stage.name, run, stage) for run in runs for stage in run.stages
+        Row(f"{run.name}: {stage.name}" if several else stage.name, run, stage)
+        for run in runs
+        for stage in (*run.stages, *run.elsewhere)
     ]

@@ -1,4 +1,4 @@
-"""The parts of the page that are words and tables: verdict, results, probes, what was trained on what."""
+"""The parts of the page that say what was trained on what, and what must not be concluded."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,82 +6,10 @@ from typing import Any
 
 import yaml
 
-from distunlearn.evaluate.summary import FEWEST_PEOPLE
 from distunlearn.report import html
 from distunlearn.report.record import RunRecord
-from distunlearn.report.results import Row
 from distunlearn.report.words import LIMITS, SIMULATED
 from distunlearn.shard_format import SPLITS
-
-GOOD = {"not separable beyond age": "good", "reduced": "middling"}
-"""How a verdict is coloured; any other is bad or unknown."""
-
-
-def verdicts(rows: Sequence[Row]) -> str:
-    """The last stage's verdict of each run, with the figures that it rests on."""
-    return "".join(_verdict(row) for row in rows if row.stage is row.run.last)
-
-
-def _verdict(row: Row) -> str:
-    if row.probe is None:
-        stage = f"distunlearn probe {row.run.folder}"
-        return f'<div class="verdict unknown"><h2>Not probed yet</h2><p>Run <code>{escape(stage)}</code>.</p></div>'
-    head, _, rest = row.probe["sentence"].partition(": ")
-    kind = GOOD.get(row.verdict, "bad" if row.verdict != "undecided" else "unknown")
-    tiles = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in _tiles(row))
-    return (
-        f'<div class="verdict {kind}"><p class="eyebrow">{escape(row.name)}</p><h2>{escape(head)}</h2>'
-        f'<p>{escape(rest[:1].upper() + rest[1:])}</p><div class="tiles">{tiles}</div></div>'
-    )
-
-
-def _tiles(row: Row) -> list[tuple[str, str]]:
-    """The few figures that people ask for first."""
-    tiles = []
-    if row.main:
-        found = row.tried[row.main]
-        was = f", from {100 * found['before']['value']:.0f}% before" if "before" in found else ""
-        tiles.append((
-            f"{100 * found['strongest']['value']:.0f}%",
-            f"scanner told, {row.main} scans{was}; {row.beside_accuracy.split(';')[0]}",
-        ))
-    if row.mean_error is not None:
-        median = [cell["median_error"] for cell in row.cells.values() if "mae" in cell]
-        tiles.append((
-            f"{row.mean_error:.2f} y",
-            f"mean error over sites; answering the median {sum(median) / len(median):.2f} y",
-        ))
-    if row.travellers:
-        apart = [pair["disagreement"]["value"] for pair in row.travellers["pairs"].values()]
-        tiles.append((
-            f"{sum(apart) / len(apart):.2f} y",
-            f"two scanners apart on the same person ({row.travellers['people']} people)",
-        ))
-    return tiles
-
-
-def results(rows: Sequence[Row], sites: Sequence[str]) -> str:
-    """The table after the paper's Table 1."""
-    body = [
-        [
-            escape(row.name),
-            *(
-                html.two_lines(
-                    row.error(site) + (" (unseen)" if row.unseen(site) else ""), f"median {row.median(site)}"
-                )
-                for site in sites
-            ),
-            html.two_lines(row.accuracy, row.beside_accuracy),
-            escape(row.verdict),
-        ]
-        for row in rows
-    ]
-    caption = (
-        "Mean absolute error ± SD over people of the test split, in years; below it the error of answering everybody with the median of all training "
-        f"targets. Sites with fewer than {FEWEST_PEOPLE} people are not shown. Scanner accuracy: balanced, in percent, of the strongest fresh probe on held-out scans, "
-        "with its 95% interval; below it chance, what age with the model's own error reaches, and on which scans."
-    )
-    return html.table(["stage", *sites, "scanner accuracy, %", "verdict"], body, caption)
 
 
 def data(run: RunRecord) -> str:

@@ -16,7 +16,7 @@ MOST_SITES = 6
 
 
 def print_table(runs: Sequence[Path]) -> None:
-    """Print a row a stage: MAE ± SD at each site with the median's error, scanner accuracy with chance and floor.
+    """Print a row a stage: error ± SD at each site with the median's error, scanner accuracy with chance and floor.
 
     Raises:
         UserError: a folder is no run, or nothing in it has been evaluated.
@@ -24,12 +24,12 @@ def print_table(runs: Sequence[Path]) -> None:
     records = [read_run(run) for run in runs]
     sites, rows = all_sites(records), result_rows(records)
     table = Table(
-        title="Test error in years: MAE ± SD over people, and the error of answering the median", title_justify="left",
-        box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        title=f"Test scans: {_measures(rows)} ± SD over people; below it that of one answer for everybody", title_justify="left",
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False,
     )  # fmt: skip
     table.add_column("", no_wrap=True)
     shown = sites if len(sites) <= MOST_SITES else ("mean over sites", "worst site")
-    for name in (*shown, "scanner %", "chance", "by age"):
+    for name in (*shown, "told %", "chance", "by age"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         errors = [_error(row, site) for site in sites] if shown == sites else _over_sites(row)
@@ -37,7 +37,7 @@ def print_table(runs: Sequence[Path]) -> None:
             row.name.replace(": ", "\n"),
             *errors,
             row.accuracy.replace(" ", "\n", 1),
-            f"{100 * row.chance:.0f}",
+            row.chance,
             row.floor,
         )
     console = Console()
@@ -52,25 +52,27 @@ def print_table(runs: Sequence[Path]) -> None:
 def error_table(stage: Path) -> Table:
     """The errors of one evaluated stage, or of a model on other shards: a row a split and site."""
     table = Table(title=f"Error of {stage.name}", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("split", "site", "people", "MAE ± SD", "median's error"):
+    for name in ("split", "site", "people", "error ± SD", "one answer for all"):
         table.add_column(name, justify="left" if name in {"split", "site"} else "right")
     for split, cells in read_json(stage / SUMMARY)["splits"].items():
         for site, cell in cells.items():
             if "suppressed" in cell:
                 table.add_row(split, site, "", cell["suppressed"], "")
             else:
-                error = f"{cell['mae']:.2f} ± {cell['sd']:.2f}"
-                table.add_row(split, site, str(cell["people"]), error, f"{cell['median_error']:.2f}")
+                error, constant = f"{cell['error']:.2f} ± {cell['sd']:.2f}", cell["constant_error"]
+                table.add_row(split, site, str(cell["people"]), error, "" if constant is None else f"{constant:.2f}")
     return table
 
 
+def _measures(rows: Sequence[Row]) -> str:
+    return " or ".join(dict.fromkeys(f"{row.measure.name} ({row.measure.unit})" for row in rows))
+
+
 def _error(row: Row, site: str) -> str:
-    return f"{row.error(site)}{'*' if row.unseen(site) else ''}\nmedian {row.median(site)}"
+    return f"{row.error(site)}{'*' if row.unseen(site) else ''}\n{row.beside_error(site)}"
 
 
 def _over_sites(row: Row) -> list[str]:
-    cells = {site: cell for site, cell in row.cells.items() if "mae" in cell}
-    if row.mean_error is None:
+    if row.mean_error is None or row.worst is None:
         return ["–", "–"]
-    worst = max(cells, key=lambda site: float(cells[site]["mae"]))
-    return [f"{row.mean_error:.2f}", f"{worst}: {_error(row, worst)}"]
+    return [f"{row.mean_error:.2f}", f"{row.worst}\n{_error(row, row.worst)}"]

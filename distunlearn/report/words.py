@@ -11,7 +11,7 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
     "error_by_age": (
         "Error by age",
-        "After Fig. 4: absolute error of each test scan; the line is the mean of each ten years, the band its standard error.",
+        "After Fig. 4: the error of each test scan; the line is the mean of each ten years, the band its standard error.",
     ),
     "calibration": (
         "Calibration",
@@ -32,11 +32,11 @@ TITLES: dict[str, tuple[str, str]] = {
     ),
     "validation": (
         "Validation error",
-        "Mean absolute error of each site's validation scans at the end of every epoch.",
+        "Of each site's validation scans, at the end of every epoch.",
     ),
     "error_by_site": (
         "Error at each site",
-        "Test scans; lines are 95% intervals from resampling people. Dashed: the error of answering everybody with the median of all training targets.",
+        "Test scans; lines are 95% intervals from resampling people. Dashed: the error of answering everybody with the median of all training targets (for classes, the most frequent one).",
     ),
     "scanner_accuracy": (
         "Can the scanner be told?",

@@ -56,7 +56,7 @@ def test_what_age_tells_is_part_of_the_null(fabricated_run: Path) -> None:
     """Features that are nothing but age tell natural sites far above chance, and so does the null: p stays large."""
     stage = read_stage(fabricated_run / "standard")
     scans = scan_set(stage, "natural")
-    result = null(scans.label[:, None], scans, permutations=99, seed=0)
+    result = null(scans.labels, scans, permutations=99, seed=0)
     assert result.observed > 0.45
     assert result.permuted.mean() > 0.45
     assert result.p > 0.05

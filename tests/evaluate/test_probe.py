@@ -30,7 +30,8 @@ def test_a_partial_success_is_called_reduced(tmp_path: Path) -> None:
     assert list(sentences) == ["standard", "unlearning"]
     assert sentences["unlearning"].startswith("Reduced")
     assert (
-        "too few people" in json.loads((run / "standard" / "probe.json").read_text())["sets"]["travelling"]["too_few"]
+        "fewer than two sites"
+        in json.loads((run / "standard" / "probe.json").read_text())["sets"]["travelling"]["too_few"]
     )
 
 
@@ -59,7 +60,7 @@ def test_too_few_scans_decide_nothing(tmp_path: Path) -> None:
     found = probe(run / "unlearning", quick=True)
     assert found["verdict"] == "undecided"
     assert found["travellers"] is None
-    assert "biobank 8" in found["sets"]["natural"]["too_few"]
+    assert "fewer than two sites" in found["sets"]["natural"]["too_few"]
 
 
 def test_stages_of_other_scans_are_not_compared(fabricated_run: Path, tmp_path: Path) -> None:
@@ -78,3 +79,22 @@ def test_a_stage_that_is_not_there_is_named(fabricated_run: Path) -> None:
     """The error lists the stages that there are."""
     with pytest.raises(UserError, match=r"no stage 'nothing'.*standard, unlearning"):
         probe_run(fabricated_run, only="nothing", quick=True)
+
+
+def test_sites_of_few_people_are_left_out_and_named(tmp_path: Path) -> None:
+    """A small site does not keep the others from being probed; chance is that of the sites which are."""
+    small = {split: counts | {"whitehall": 4} for split, counts in SCANS.items()}
+    run = write_run(tmp_path / "run", Study(scans=small, travellers=0))
+    found = probe(run / "standard", quick=True)
+    assert found["sets"]["natural"]["left_out"] == ["whitehall"]
+    assert found["sets"]["natural"]["chance"] == 0.5
+    assert "scans of 2 sites" in found["sentence"]
+
+
+def test_where_a_class_is_predicted_the_verdict_speaks_of_it(tmp_path: Path) -> None:
+    """The floor and the verdict are of the class and the age; a scanner that is not there is not told."""
+    run = write_run(tmp_path / "run", Study(shift={"standard": 2.0, "unlearning": 0.0}, classes=2, travellers=60))
+    sentences = probe_run(run, quick=True)
+    assert sentences["standard"].startswith("Separable")
+    assert not sentences["unlearning"].startswith(("Separable", "Reduced"))
+    assert "group and age alone" in sentences["unlearning"]

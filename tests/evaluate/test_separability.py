@@ -11,7 +11,7 @@ def scans_of(people: int) -> ScanSet:
     """Two sites, one scan a person."""
     site = np.arange(people) % 2
     each = np.arange(people)
-    return ScanSet("natural", "", each, site, each, each.astype(float), each, each, ("a", "b"))
+    return ScanSet("natural", "", each, site, each, each[:, None].astype(float), each, each, ("a", "b"), ())
 
 
 def told(rates: dict[str, float], *, seed: int = 0, people: int = 200) -> Told:
@@ -47,7 +47,7 @@ def test_people_scanned_at_every_site_are_resampled_whole() -> None:
     site = np.tile([0, 1], 20)
     person = np.repeat(np.arange(20), 2)
     scans = ScanSet(
-        "travelling", "", np.arange(40), site, person, site.astype(float), np.arange(40), person, ("a", "b")
+        "travelling", "", np.arange(40), site, person, np.zeros((40, 1)), np.arange(40), person, ("a", "b"), ()
     )
     travelling = Told(scans, {"one": site == 0}, 50, seed=0)
     assert travelling.resampled["one"] == pytest.approx(np.full(50, 0.5))

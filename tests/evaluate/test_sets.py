@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from fabricated_run import SCANS, Study, write_run
 
-from distunlearn.evaluate.sets import MATCHED_WITHIN, ScanSet, TooFew, held_out_splits, scan_sets
+from distunlearn.evaluate.matching import MATCHED_WITHIN
+from distunlearn.evaluate.sets import ScanSet, TooFew, held_out_splits, scan_sets
 from distunlearn.evaluate.stage import Stage, read_stage
 
 
@@ -38,23 +39,23 @@ def test_matched_people_are_of_one_age_and_stay_together(stage: Stage) -> None:
     for group in np.unique(scans.group):
         members = scans.group == group
         assert sorted(scans.site[members]) == [0, 1, 2]
-        anchor = scans.label[members][scans.site[members] == 2]
-        assert np.abs(scans.label[members] - anchor).max() <= MATCHED_WITHIN
+        anchor = scans.labels[:, 0][members][scans.site[members] == 2]
+        assert np.abs(scans.labels[:, 0][members] - anchor).max() <= MATCHED_WITHIN
     assert len(np.unique(scans.group)) >= 12
 
 
 def test_matching_takes_age_away(stage: Stage) -> None:
     """The sites' mean ages, years apart in the natural set, differ by less than half a year in the matched one."""
     natural, matched = sets_of(stage)["natural"], sets_of(stage)["matched"]
-    assert np.ptp([natural.label[natural.site == site].mean() for site in range(3)]) > 8
-    assert np.ptp([matched.label[matched.site == site].mean() for site in range(3)]) < 0.5
+    assert np.ptp([natural.labels[:, 0][natural.site == site].mean() for site in range(3)]) > 8
+    assert np.ptp([matched.labels[:, 0][matched.site == site].mean() for site in range(3)]) < 0.5
 
 
 def test_sites_are_exchanged_among_people_or_within_one_traveller(stage: Stage) -> None:
     """The null's strata: people of two years of age, the matched, the scans of one traveller."""
     sets = sets_of(stage)
     natural = sets["natural"]
-    assert all(np.ptp(natural.label[natural.stratum == name]) <= 2 for name in np.unique(natural.stratum))
+    assert all(np.ptp(natural.labels[:, 0][natural.stratum == name]) <= 2 for name in np.unique(natural.stratum))
     for name in ("matched", "travelling"):
         assert (sets[name].stratum == sets[name].group).all()
         assert len(np.unique(sets[name].unit)) == len(sets[name].rows)
@@ -84,10 +85,21 @@ def test_a_small_test_split_is_joined_by_the_validation_split(tmp_path: Path) ->
     assert isinstance(natural, ScanSet)
     assert "test and val" in natural.how
     assert isinstance(travelling, TooFew)
-    assert "biobank 5" in travelling.why
+    assert "fewer than two sites" in travelling.why
 
 
 def test_one_site_has_no_scanner_to_tell(stage: Stage) -> None:
     """With a single site of training every set says why it is empty."""
     alone = replace(stage, sites=("oasis",))
     assert all(isinstance(scans, TooFew) and "one site" in scans.why for scans in scan_sets(alone, seed=0, most=1000))
+
+
+def test_where_a_class_is_predicted_age_is_matched_too(tmp_path: Path) -> None:
+    """Features know people's age whatever the task, so that matched people share their class and nearly their age."""
+    stage = read_stage(write_run(tmp_path / "run", Study(classes=2)) / "standard")
+    assert stage.label_names == ("group", "age")
+    matched = sets_of(stage)["matched"]
+    for group in np.unique(matched.group):
+        classes, ages = matched.labels[matched.group == group].T
+        assert len(set(classes)) == 1
+        assert np.ptp(ages) <= 2 * MATCHED_WITHIN

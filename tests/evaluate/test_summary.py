@@ -20,12 +20,12 @@ def test_cells_are_those_of_the_table(fabricated_run: Path) -> None:
     train = table[table["split"] == "train"]
     errors = (rows["prediction"] - rows["target"]).abs()
     cell = result["splits"]["test"]["oasis"]
-    assert cell["mae"] == pytest.approx(errors.mean())
+    assert cell["error"] == pytest.approx(errors.mean())
     assert cell["sd"] == pytest.approx(errors.std())
-    assert cell["median_error"] == pytest.approx((rows["target"] - train["target"].median()).abs().mean())
+    assert cell["constant_error"] == pytest.approx((rows["target"] - train["target"].median()).abs().mean())
     own = train.loc[train["site"] == "oasis", "target"].median()
-    assert cell["site_median_error"] == pytest.approx((rows["target"] - own).abs().mean())
-    assert cell["low"] < cell["mae"] < cell["high"]
+    assert cell["site_constant_error"] == pytest.approx((rows["target"] - own).abs().mean())
+    assert cell["low"] < cell["error"] < cell["high"]
     assert result == read_json(fabricated_run / "standard" / "summary.json")
 
 
@@ -45,8 +45,8 @@ def test_the_median_is_that_of_the_sites_trained_on(tmp_path: Path) -> None:
     scans.to_csv(run / "scans.tsv", sep="\t", index=False)
     result = summarise(run / "standard")
     kept = scans[(scans["split"] == "train") & (scans["site"] != "oasis")]
-    assert result["training_median"]["all"] == pytest.approx(kept["age"].astype(float).median())
-    assert result["splits"]["test"]["oasis"]["site_median_error"] is None
+    assert result["constants"]["all sites"] == pytest.approx(kept["age"].astype(float).median())
+    assert result["splits"]["test"]["oasis"]["site_constant_error"] is None
 
 
 def test_a_run_that_diverged_is_summarised_without_figures(fabricated_run: Path, tmp_path: Path) -> None:
@@ -58,3 +58,16 @@ def test_a_run_that_diverged_is_summarised_without_figures(fabricated_run: Path,
     )
     cells = summarise(path.parent)["splits"]["test"]
     assert all(cell == {"suppressed": "predictions are not finite"} for cell in cells.values())
+
+
+def test_classes_are_counted_and_not_subtracted(tmp_path: Path) -> None:
+    """For a classification the error is the share of scans called wrongly, beside that of the most frequent class."""
+    run = write_run(tmp_path / "run", Study(classes=3))
+    result = summarise(run / "standard")
+    table = pd.read_csv(run / "standard" / "predictions.tsv", sep="\t")
+    rows = table[(table["split"] == "test") & (table["site"] == "oasis")]
+    frequent = table.loc[table["split"] == "train", "target"].mode()[0]
+    cell = result["splits"]["test"]["oasis"]
+    assert (result["measure"], result["unit"], result["target"]) == ("error rate", "%", "group")
+    assert cell["error"] == pytest.approx(100 * (rows["prediction"] != rows["target"]).mean())
+    assert cell["constant_error"] == pytest.approx(100 * (rows["target"] != frequent).mean())

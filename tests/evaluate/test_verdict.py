@@ -15,6 +15,7 @@ def found(
     """What was found on one set: intervals are five points to either side."""
     result: dict[str, Any] = {
         "scans": {"a": scans, "b": scans, "c": scans},
+        "left_out": [],
         "chance": 1 / 3,
         "strongest": {"value": strongest, "low": strongest - 0.05, "high": strongest + 0.05},
         "floor": {"label_with_error": {"value": 0.36}},
@@ -48,11 +49,26 @@ def test_each_rule_leads_to_its_verdict(sets: dict[str, dict[str, Any]], expecte
     assert sentence.lower().startswith(expected.split(maxsplit=1)[0])
 
 
-def test_a_collapse_comes_before_everything() -> None:
-    """A collapsed encoder at chance is not called a success."""
-    name, sentence = verdict({"matched": found()}, {"reasons": ["the features are the same for everybody"]})
-    assert name == "collapsed"
-    assert "the same for everybody" in sentence
+def test_a_collapse_is_no_success() -> None:
+    """A collapsed encoder at chance, or with less of the scanner than before, is not called a success."""
+    collapsed: dict[str, Any] = {"reasons": ["the features are the same for everybody"]}
+    for sets in (
+        {"matched": found()},
+        {"matched": found(strongest=0.6, p=0.001, change=-0.3)},
+        {"matched": {"too_few": ""}},
+    ):
+        name, sentence = verdict(sets, collapsed)
+        assert name == "collapsed"
+        assert "the same for everybody" in sentence
+
+
+def test_a_scanner_that_is_told_is_told_even_if_nothing_was_learned() -> None:
+    """An untrained network that gives the scanner away is separable, and the sentence says that it knows nothing else."""
+    name, sentence = verdict(
+        {"matched": found(strongest=0.9, p=0.001)}, {"reasons": ["the error is that of the median"]}
+    )
+    assert name == "separable"
+    assert "task is not learned: the error is that of the median" in sentence
 
 
 def test_more_sets_ask_for_a_smaller_p_value() -> None:

@@ -35,6 +35,13 @@ def test_a_run_has_every_figure_under_its_name(probed_run: Path) -> None:
     assert set(figures(probed_run)) == expected
 
 
+def test_a_class_has_no_calibration(tmp_path: Path) -> None:
+    """Figures of predicted age are drawn where age is predicted, the error by age wherever ages are known."""
+    names = set(figures(write_run(tmp_path / "run", Study(classes=2))))
+    assert {"error_by_age/standard", "error_by_site", "ages"} <= names
+    assert not any(name.startswith(("calibration", "age_bias")) for name in names)
+
+
 def test_age_distributions_have_area_one(fabricated_run: Path) -> None:
     """A site of few scans is as large as one of many, as in the paper's Fig. 2."""
     axes = ages(read_run(fabricated_run)).axes[0]

@@ -10,7 +10,7 @@ import pytest
 from fabricated_run import write_run
 
 from distunlearn.errors import UserError
-from distunlearn.report import sections, write_report
+from distunlearn.report import headline, sections, write_report
 from distunlearn.report.record import read_run
 from distunlearn.report.results import result_rows
 
@@ -111,7 +111,7 @@ def test_several_runs_are_compared(probed_run: Path, tmp_path: Path) -> None:
 def test_a_run_that_was_not_probed_says_what_to_do(fabricated_run: Path, tmp_path: Path) -> None:
     """Without probes there is no verdict, and the command for one is named."""
     shutil.copytree(fabricated_run, tmp_path / "bare", ignore=shutil.ignore_patterns("probe.json"))
-    shown = sections.verdicts(result_rows([read_run(tmp_path / "bare")]))
+    shown = headline.verdicts(result_rows([read_run(tmp_path / "bare")]))
     assert "Not probed yet" in shown
     assert "distunlearn probe" in shown
 
@@ -122,7 +122,7 @@ def test_names_of_sites_are_text_and_not_markup(tmp_path: Path) -> None:
     for path in (run / "scans.tsv", run / "standard" / "predictions.tsv", run / "unlearning" / "predictions.tsv"):
         path.write_text(path.read_text().replace("oasis", "<b>oasis"))
     record = read_run(run)
-    for shown in (sections.results(result_rows([record]), record.sites), sections.data(record)):
+    for shown in (headline.results(result_rows([record]), record.sites), sections.data(record)):
         assert "&lt;b&gt;oasis" in shown
         assert "<b>oasis" not in shown
 

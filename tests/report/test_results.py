@@ -22,13 +22,13 @@ def test_cells_are_those_of_the_files(probed_run: Path) -> None:
     row = result_rows([read_run(probed_run)])[1]
     assert row.probe is not None
     cell = row.stage.summary["splits"]["test"]["oasis"]
-    assert row.error("oasis") == f"{cell['mae']:.2f} ± {cell['sd']:.2f}"
-    assert row.median("oasis") == f"{cell['median_error']:.2f}"
+    assert row.error("oasis") == f"{cell['error']:.2f} ± {cell['sd']:.2f}"
+    assert row.beside_error("oasis") == f"median {cell['constant_error']:.2f}"
     assert row.main == "travelling"
     best = row.probe["sets"]["travelling"]["strongest"]
     assert row.accuracy == f"{100 * best['value']:.0f} [{100 * best['low']:.0f}, {100 * best['high']:.0f}]"
     assert row.beside_accuracy.startswith("chance 33, age alone")
-    assert row.mean_error == pytest.approx(sum(each["mae"] for each in row.cells.values()) / 3)
+    assert row.mean_error == pytest.approx(sum(each["error"] for each in row.cells.values()) / 3)
 
 
 def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     scans.loc[scans["site"] == "whitehall", ["main", "unlearn"]] = 0
     scans.to_csv(run / "scans.tsv", sep="\t", index=False)
     row = result_rows([read_run(run)])[0]
-    assert (row.error("oasis"), row.median("oasis")) == ("–", "fewer than 5 people")
+    assert (row.error("oasis"), row.beside_error("oasis")) == ("–", "fewer than 5 people")
     assert row.unseen("whitehall")
     assert not row.unseen("oasis")
     assert (row.accuracy, row.beside_accuracy, row.verdict) == ("–", "not probed", "not probed")
