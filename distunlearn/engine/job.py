@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distunlearn.batch import Batch
 from distunlearn.config import RunConfig
+from distunlearn.engine.losses import LOSSES
 from distunlearn.engine.reduction import prime
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, RoleBatch, StepBatch, unwrapped
@@ -163,6 +164,8 @@ def _labels(config: RunConfig) -> tuple[str, ...]:
     terms = [term for method in config.methods for phase in phases_of(method) for term in phase.terms]
     if not config.task.targets and any(term.loss == "alignment" and term.label is None for term in terms):
         raise UserError("method.label: a segmentation has no target to compare scans at; name a label, such as age")
+    if config.engine.pieces > 1 and any(LOSSES[term.loss].reads == "features" for term in terms):
+        raise UserError("engine.pieces: an alignment compares all scans of a batch, which cannot be cut; set pieces to 1")
     compared = [term.label for term in terms if term.label is not None]
     columns = [confound.column for confound in config.confounds.values()]
     return tuple(dict.fromkeys([*config.task.targets, *columns, *compared]))

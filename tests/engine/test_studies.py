@@ -11,7 +11,10 @@ import pytest
 from tiny_run import tiny
 
 from distunlearn.config import RunConfig
+from distunlearn.engine.job import build
+from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.train import train
+from distunlearn.errors import UserError
 from distunlearn.prepare import PrepareConfig, shard
 
 
@@ -115,3 +118,17 @@ def test_what_is_erased_no_linear_map_tells(planted_shards: Path, tmp_path: Path
         means = features.groupby(said["site"][train_scans].to_numpy()).mean()
         apart[stage] = float((means - features.mean()).abs().max().max())
     assert apart["unlearning"] < 1e-3 * apart["standard"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("engine.pieces=2",), "cannot be cut"),
+        (("task={name: segmentation}",), "no scan has a segmentation|name a label|is left by rule"),
+    ],
+)
+def test_what_an_alignment_cannot_do_is_refused(planted_shards: Path, settings: tuple[str, ...], words: str) -> None:
+    """In one line, before training."""
+    config = tiny(planted_shards, "stages.1.method={name: alignment}", "stages.1.learning_rate=0.001", *settings)
+    with pytest.raises(UserError, match=words):
+        build(config, Runtime(config.engine))
