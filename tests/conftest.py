@@ -29,3 +29,15 @@ def probed_run(fabricated_run: Path, tmp_path_factory: pytest.TempPathFactory) -
 def planted_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of three small sites whose voxels hold age and scanner; read-only."""
     return write_shards(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="session")
+def planted_run(planted_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two short stages on `planted_shards`, with models; read-only."""
+    from tiny_run import tiny
+
+    from distunlearn.engine.train import train
+
+    run = tmp_path_factory.mktemp("planted_run") / "run"
+    assert train(tiny(planted_shards), run)
+    return run

@@ -1,37 +1,126 @@
-"""Commands on a trained model: predict."""
+"""Commands on a trained model: predict, embed."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from distunlearn.evaluate.apply import Bad, Effort, Result, Tally
+    from distunlearn.evaluate.model import Model
+
+Stage = Annotated[str | None, typer.Option(help="Stage of the run [default: its last].")]
+Suffix = Annotated[str, typer.Option(help="BIDS suffix of the images.")]
+Batch = Annotated[int, typer.Option(min=1, help="Scans that go through the network together.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that prepare scans; 0 is one a core.")]
+Orientation = Annotated[
+    str, typer.Option(help="Which affine to follow when a header's two disagree: agree (refuse), sform, qform.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(predict)
+    app.command()(embed)
 
 
 def predict(
     scans: Annotated[
-        list[Path], typer.Argument(help="NIfTI files (.nii, .nii.gz); their site and age are not needed.")
+        list[Path],
+        typer.Argument(help="NIfTI files, folders of them, BIDS folders; site and age of the scans are not needed."),
     ],
-    run: Annotated[Path, typer.Option(help="Run folder of the model.")],
-    stage: Annotated[str | None, typer.Option(help="Stage of the run [default: its last].")] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write a TSV of scan and prediction.")] = None,
+    *,
+    run: Annotated[Path, typer.Option(help="Run folder of the model, or a folder that `export` wrote.")],
+    stage: Stage = None,
+    out: Annotated[Path | None, typer.Option(help="TSV to write [default: standard output].")] = None,
+    suffix: Suffix = "T1w",
+    batch: Batch = 16,
+    workers: Workers = 0,
+    orientation_from: Orientation = "agree",
 ) -> None:
-    """Predict from new scans, prepared exactly as the model's training scans were."""
-    from distunlearn.evaluate.apply import apply_model, write_table
-    from distunlearn.evaluate.rerun import last_stage
-    from distunlearn.run_folder import MODEL
+    """Predict from new scans, prepared exactly as the model's training scans were.
 
-    results = apply_model(run / (stage or last_stage(run)) / MODEL, scans)
-    for result in results:
-        print(
-            "\t".join((
-                str(result.scan),
-                *(f"{name} {value:.1f}" for name, value in result.prediction.items()),
-                *result.warnings,
-            ))
+    Exit status 1 when a scan was refused: it is in the table with its rule, and the others are predicted.
+    """
+    from distunlearn.evaluate.apply import predictions, remarks
+    from distunlearn.evaluate.tsv import write_rows
+
+    model, tally, results = _apply(run, stage, scans, suffix, _effort(batch, workers, orientation_from))
+    for remark in remarks(model.card):
+        _say(f"note: {remark}")
+    write_rows(out, predictions(model, results))
+    _finish(tally)
+
+
+def embed(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Run folder, then scans (as for predict) unless --shards, then the TSV to write."),
+    ],
+    *,
+    shards: Annotated[Path | None, typer.Option(help="Shards instead of scans; labels come along.")] = None,
+    stage: Stage = None,
+    suffix: Suffix = "T1w",
+    batch: Batch = 16,
+    workers: Workers = 0,
+    orientation_from: Orientation = "agree",
+) -> None:
+    """Write the features of scans as a table for statistics: `distunlearn embed RUN SCANS OUT.tsv`."""
+    from distunlearn.errors import UserError
+    from distunlearn.evaluate.embed import of_scans, of_shards
+    from distunlearn.evaluate.model import load_model
+    from distunlearn.evaluate.rerun import model_folder
+    from distunlearn.evaluate.tsv import write_rows
+
+    if len(paths) < 2 or (len(paths) == 2) != (shards is not None) or paths[-1].suffix != ".tsv":
+        raise UserError(
+            "embed: write `distunlearn embed RUN SCANS OUT.tsv` or `distunlearn embed RUN --shards S OUT.tsv`"
         )
-    if out is not None:
-        write_table(out, results)
+    run, *scans, out = paths
+    if shards is not None:
+        write_rows(out, of_shards(load_model(model_folder(run, stage)), shards))
+        return
+    model, tally, results = _apply(run, stage, scans, suffix, _effort(batch, workers, orientation_from))
+    write_rows(out, of_scans(model, results))
+    _finish(tally)
+
+
+def _apply(
+    run: Path, stage: str | None, scans: list[Path], suffix: str, effort: "Effort"
+) -> "tuple[Model, Tally, Iterator[Result | Bad]]":
+    from distunlearn.evaluate.apply import Tally, apply_model, load_for_scans
+    from distunlearn.evaluate.rerun import model_folder
+    from distunlearn.prepare.unlabelled import find_unlabelled
+    from distunlearn.progress import progress
+
+    model = load_for_scans(model_folder(run, stage))
+    found = find_unlabelled(scans, suffix=suffix)
+    tally = Tally(_say)
+
+    def results() -> "Iterator[Result | Bad]":
+        with progress("Scans", len(found), "scans") as advance:
+            for result in tally.count(apply_model(model, found, effort)):
+                advance()
+                yield result
+
+    return model, tally, results()
+
+
+def _effort(batch: int, workers: int, orientation_from: str) -> "Effort":
+    from distunlearn.errors import UserError
+    from distunlearn.evaluate.apply import Effort
+
+    if orientation_from not in {"agree", "sform", "qform"}:
+        raise UserError(f"--orientation-from {orientation_from}: give agree, sform or qform")
+    return Effort(batch, workers, orientation_from)  # type: ignore[arg-type] # it is one of the three
+
+
+def _finish(tally: "Tally") -> None:
+    _say(tally.sentence)
+    if tally.bad:
+        raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from distunlearn.engine.job import Job
 from distunlearn.engine.record import Record
+from distunlearn.evaluate.age_bias import fit_corrections
+from distunlearn.evaluate.applicability import Seen, ranges
 from distunlearn.evaluate.model import save_model
 from distunlearn.evaluate.predictions import Predictions, predict, write_predictions
 from distunlearn.run_folder import MODEL, SCANS
@@ -61,12 +63,15 @@ def finish_stage(job: Job, record: Record, stage: str) -> None:
     """Write a stage's model, and its predictions and features of every scan, those of training for comparison only."""
     model = job.model()
     model.set_training(False)
-    mine = [predict(model, job.evaluation(split), job.runtime.device).packed() for split in SPLITS]
+    seen = Seen({int(row) for chosen in job.chosen.values() for row in chosen.rows})
+    mine = [predict(model, seen.watch(job.evaluation(split)), job.runtime.device).packed() for split in SPLITS]
     gathered = job.runtime.gather_rows(torch.cat(mine))
+    ends = job.runtime.gather_rows(seen.ends.to(job.runtime.device)).cpu()
     if job.runtime.is_main:
         folder = record.run / stage
         write_predictions(folder, job.study, Predictions.unpacked(gathered, len(model.task.columns)), model.task)
-        save_model(folder / MODEL, model.card, model.parts)
+        fitted = {"corrections": fit_corrections(folder, model.task), "looks": ranges(ends)}
+        save_model(folder / MODEL, model.card.model_copy(update=fitted), model.parts)
     model.set_training(True)
     job.runtime.wait()
 

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from distunlearn.errors import UserError
+from distunlearn.evaluate.age_bias import Correction
 from distunlearn.methods import Confound, Part, head_of
 from distunlearn.models import (
     DomainHeadConfig,
@@ -55,6 +57,10 @@ class ModelCard(Strict):
     task_state: dict[str, Any]
     target_range: dict[str, tuple[float, float]]
     """Least and greatest value of each target among the training scans: outside it, a prediction is extrapolation."""
+    corrections: dict[str, Correction] = Field(default_factory=dict)
+    """How predicted numbers are freed from their bias towards the mean: a line, fitted on the validation split alone."""
+    looks: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """Range of what the training volumes look like, see `evaluate.applicability`."""
 
 
 @dataclass(frozen=True)

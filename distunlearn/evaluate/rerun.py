@@ -58,6 +58,17 @@ def last_stage(run: Path) -> str:
     return models[-1].parent.parent.name
 
 
+def model_folder(run: Path, stage: str | None = None) -> Path:
+    """Where the model of a run lies: that of its last stage unless told otherwise, or the folder itself if it is one.
+
+    Raises:
+        UserError: no stage has a model yet.
+    """
+    if stage is None and (run / CARD).is_file():
+        return run
+    return run / (stage or last_stage(run)) / MODEL
+
+
 def refuse_other_preparation(model: Model, study: Study) -> None:
     """Refuse shards that were not prepared as the training scans were.
 

@@ -1,0 +1,92 @@
+"""Does a new scan look like those of the training? What its prepared volume shows of its geometry and intensity.
+
+Every scan is resized to the same grid, so that a field of view or a voxel size unlike the training's shows there: in how
+much of the grid the head fills, and in how rough neighbouring voxels are along each axis.
+
+Dimensions: `B` scans, `L` looks.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distunlearn.batch import Batch
+
+LOOKS = {
+    "extent_x": "geometry: the head's share of the volume from left to right",
+    "extent_y": "geometry: the head's share of the volume from back to front",
+    "extent_z": "geometry: the head's share of the volume from bottom to top",
+    "rough_x": "geometry: differences between neighbouring voxels from left to right",
+    "rough_y": "geometry: differences between neighbouring voxels from back to front",
+    "rough_z": "geometry: differences between neighbouring voxels from bottom to top",
+    "background": "intensity: brightness of the background",
+    "dark": "intensity: brightness of the head's darker quarter",
+    "middle": "intensity: brightness of the head's middle",
+    "bright": "intensity: brightness of the head's brighter quarter",
+}
+"""What is looked at, and what it is called in a warning."""
+MARGIN = 0.25
+"""Of the range of the training scans, by which a new one may lie outside it unremarked."""
+
+Range = tuple[float, float]
+
+
+def looks(volume: Float[Tensor, "B 1 W H D"]) -> Float[Tensor, "B L"]:
+    """The figures of `LOOKS` of prepared volumes, one row a scan."""
+    return torch.stack([_look(scan[0].float()) for scan in volume])
+
+
+def _look(scan: Float[Tensor, "W H D"]) -> Float[Tensor, " L"]:
+    values = scan.flatten().sort().values
+    background, top = values[int(0.02 * len(values))], values[int(0.98 * (len(values) - 1))]
+    head = scan > background + 0.1 * (top - background)
+    inside = scan[head].sort().values if head.any() else values
+    quarters = [inside[int(share * (len(inside) - 1))] for share in (0.25, 0.5, 0.75)]
+    planes = [head.float().mean(dim=[other for other in range(3) if other != axis]) for axis in range(3)]
+    extents = [(plane >= 0.01).float().mean() for plane in planes]
+    spread = scan.std().clamp_min(1e-6)
+    rough = [scan.diff(dim=axis).abs().mean() / spread for axis in range(3)]
+    return torch.stack([*extents, *rough, background, *quarters])
+
+
+class Seen:
+    """The range of every look over the training scans that pass by."""
+
+    def __init__(self, rows: Collection[int]) -> None:
+        self._rows = set(rows)
+        self.ends = torch.empty(0, len(LOOKS))
+        """Least and greatest, (2, L); (0, L) while nothing was seen."""
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Hand on normalised batches of volumes, and look at those of the training; tables of features pass unseen."""
+        for batch in batches:
+            mine = torch.tensor([row in self._rows for row in batch.scan.tolist()], dtype=torch.bool)
+            if batch.volume.ndim == 5 and mine.any():
+                found = looks(batch.volume[mine.to(batch.volume.device)]).cpu()
+                self.ends = torch.stack(torch.cat([self.ends, found]).aminmax(dim=0))
+            yield batch
+
+
+def ranges(ends: Float[Tensor, "n L"]) -> dict[str, Range]:
+    """Ends of all ranks as the card holds them: least and greatest of each look; empty where no volumes were seen."""
+    if not len(ends):
+        return {}
+    return {
+        name: (float(column.min()), float(column.max())) for name, column in zip(LOOKS, ends.T.double(), strict=True)
+    }
+
+
+def unlike(found: Float[Tensor, " L"], training: dict[str, Range]) -> list[str]:
+    """A warning for each look of one scan that lies outside the training's range and a quarter of it to either side."""
+    return [
+        f"{LOOKS[name]} is {value:.3g}, {training[name][0]:.3g} to {training[name][1]:.3g} in training"
+        for name, value in zip(LOOKS, found.tolist(), strict=True)
+        if name in training and _outside(value, *training[name])
+    ]
+
+
+def _outside(value: float, low: float, high: float) -> bool:
+    margin = MARGIN * (high - low) + 1e-6
+    return not low - margin <= value <= high + margin
