@@ -1,4 +1,4 @@
-"""Commands on a trained model: predict, embed."""
+"""Commands on a trained model: predict, embed, audit."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(predict)
     app.command()(embed)
+    app.command()(audit)
 
 
 def predict(
@@ -84,6 +85,27 @@ def embed(
     model, tally, results = _apply(run, stage, scans, suffix, _effort(batch, workers, orientation_from))
     write_rows(out, of_scans(model, results))
     _finish(tally)
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    *,
+    stage: Stage = None,
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+) -> None:
+    """Try to tell from the model's errors who was trained on, site by site, and write RUN/STAGE/audit.json."""
+    from distunlearn.evaluate.membership import audit as attack
+    from distunlearn.evaluate.rerun import last_stage
+
+    found = attack(run / (stage or last_stage(run)), seed=seed)
+    print("Who was trained on, told by the loss: area under the ROC curve (0.5 tells nothing, 1 everything)")
+    for site, cell in {**found["sites"], "all sites": found["all"]}.items():
+        if "suppressed" in cell:
+            print(f"{site}: not shown, {cell['suppressed']}")
+        else:
+            interval = f"{cell['auc']:.2f} (95% {cell['low']:.2f} to {cell['high']:.2f})"
+            print(f"{site}: {interval}, {cell['members']} people trained on, {cell['held_out']} held out")
+    print(found["statement"])
 
 
 def _apply(

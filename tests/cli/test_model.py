@@ -97,6 +97,16 @@ def test_other_preparation_is_refused(planted_run: Path, planted_shards: Path, t
         run_command("embed", planted_run, "--shards", tmp_path / "other", tmp_path / "out.tsv")
 
 
+def test_audit_says_what_it_found_and_what_it_does_not_mean(fabricated_run: Path, tmp_path: Path) -> None:
+    """One line a site with its interval, and the statement."""
+    run = tmp_path / "run"
+    shutil.copytree(fabricated_run, run)
+    told, _ = run_command("audit", run, "--stage", "standard")
+    assert [line.partition(":")[0] for line in told.splitlines()[1:5]] == ["biobank", "oasis", "whitehall", "all sites"]
+    assert "Weights can reveal whose scans" in told
+    assert (run / "standard" / "audit.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
