@@ -48,7 +48,7 @@ def audit(stage_folder: Path, *, resamples: int = 2000, seed: int = 0) -> dict[s
     table = table.assign(loss=loss, member=_members(table, stage_folder.parent / SCANS)).dropna(subset=["loss"])
     sites = trained_sites(stage_folder, table)
     known = table[(table["member"] | (table["split"] == "test")) & table["site"].isin(sites)]
-    people = known.groupby(["site", PERSON, "member"], as_index=False)["loss"].mean()
+    people = known.groupby(["site", PERSON, "member"], as_index=False).agg({"loss": "mean"})
     found = {site: _attack(people[people["site"] == site], resamples, seed) for site in sites}
     result = {
         "stage": stage_folder.name,
