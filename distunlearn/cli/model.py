@@ -1,4 +1,4 @@
-"""Commands on a trained model: predict, embed, audit."""
+"""Commands on a trained model: predict, embed, audit, export."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(predict)
     app.command()(embed)
     app.command()(audit)
+    app.command()(export)
 
 
 def predict(
@@ -106,6 +107,31 @@ def audit(
             interval = f"{cell['auc']:.2f} (95% {cell['low']:.2f} to {cell['high']:.2f})"
             print(f"{site}: {interval}, {cell['members']} people trained on, {cell['held_out']} held out")
     print(found["statement"])
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    *,
+    stage: Stage = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="torch, onnx, mlflow: also write model.pt2, model.onnx, an MLflow model."),
+    ] = None,
+) -> None:
+    """Write a model to hand over: safetensors weights, configuration, model card, and further formats."""
+    from distunlearn.errors import UserError
+    from distunlearn.evaluate.export import GRAPHS, write_graph, write_mlflow
+    from distunlearn.evaluate.export import export as hand_over
+    from distunlearn.evaluate.rerun import last_stage
+
+    asked = dict.fromkeys(formats or [])
+    if unknown := [kind for kind in asked if kind not in {*GRAPHS, "mlflow"}]:
+        raise UserError(f"--format {unknown[0]}: give torch, onnx or mlflow")
+    model = hand_over(run, stage or last_stage(run), out)
+    print(f"{out}: weights, configuration and model card")
+    for kind in asked:
+        print(write_mlflow(model, out) if kind == "mlflow" else write_graph(kind, run, model, out))
 
 
 def _apply(
