@@ -10,6 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from distunlearn.errors import UserError
 from distunlearn.methods import SITE, AnyMethod, ConfoundKind, MethodConfig, StandardConfig, phases_of
 from distunlearn.models import DomainHeadConfig, EncoderConfig, HeadConfig, VggConfig
+from distunlearn.streaming.access import Access
+from distunlearn.streaming.placement import Placement
 from distunlearn.streaming.select import Selection
 from distunlearn.strict import Strict
 from distunlearn.tasks import RegressionConfig, TaskConfig
@@ -35,6 +37,10 @@ class DataConfig(Strict):
     """How a batch is shared among sites: equally, or by their sizes but never less than one."""
     threads: int = Field(2, gt=0)
     """Threads that read ahead, a rank."""
+    placement: Placement = Placement()
+    """Which rank reads which scans: every one a share of all, or each only those of its sites (federated)."""
+    access: Access = Access()
+    """How shards are reached where they cannot be read by offset."""
 
 
 class StageConfig(Strict):
@@ -115,8 +121,8 @@ class TrackingConfig(Strict):
 class RunConfig(Strict):
     """Everything that determines a run."""
 
-    shards: Path
-    """Folder that `distunlearn shard` wrote."""
+    shards: str
+    """Folder that `distunlearn shard` wrote, or its URL: s3://…, https://…"""
     sites: tuple[str, ...] | None = None
     """Sites of the run, in the order of their domains; all sites of the folder if not given."""
     seed: int = 0

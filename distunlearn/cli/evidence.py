@@ -17,7 +17,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     *,
     stage: Annotated[str | None, typer.Option(help="Stage whose model is used; the last if not given.")] = None,
-    shards: Annotated[Path | None, typer.Option(help="Other shards, such as those of a site that is new.")] = None,
+    shards: Annotated[str | None, typer.Option(help="Other shards, such as those of a site that is new.")] = None,
 ) -> None:
     """Predict every scan of a study with a run's model, and print the error of each site."""
     from rich import print as show

@@ -23,7 +23,7 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="A configuration that comes with the package: demo, authors, …")
     ] = None,
-    shards: Annotated[Path | None, typer.Option(help="Folder that `distunlearn shard` wrote.")] = None,
+    shards: Annotated[str | None, typer.Option(help="Folder that `distunlearn shard` wrote, or its URL.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key.inner=value; may be given again.")] = None,
 ) -> None:
     """Train, evaluate, probe and report; start it under `accelerate launch` or torchrun for several processes."""

@@ -10,21 +10,24 @@ from torch import Tensor, nn
 
 from distunlearn.batch import Batch
 from distunlearn.config import RunConfig
+from distunlearn.engine.hosting import Hosting
 from distunlearn.engine.losses import LOSSES
 from distunlearn.engine.reduction import prime
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, RoleBatch, StepBatch, unwrapped
 from distunlearn.errors import UserError
-from distunlearn.evaluate.model import Model, ModelCard, build_parts, target_ranges, value_names
+from distunlearn.evaluate.model import Model, ModelCard, build_parts, value_names
 from distunlearn.methods import SITE, Confound, Role, phases_of, role_of
 from distunlearn.models import Mlp, Tapped
+from distunlearn.moments import moments
 from distunlearn.streaming.chosen import Chosen
 from distunlearn.streaming.drawn import SEGMENTATION
 from distunlearn.streaming.labels import label_numbers
 from distunlearn.streaming.loader import Loader, evaluation_batches
-from distunlearn.streaming.manifest import Study, read_study
+from distunlearn.streaming.manifest import Study
 from distunlearn.streaming.plan import Plan
 from distunlearn.streaming.select import select
+from distunlearn.streaming.transfer import on_device
 from distunlearn.tasks import TASKS
 from distunlearn.tracking import check_metric_names
 
@@ -37,6 +40,7 @@ class Job:
 
     config: RunConfig
     runtime: Runtime
+    hosting: Hosting
     study: Study
     chosen: dict[Role, Chosen]
     plans: dict[Role, Plan]
@@ -46,14 +50,9 @@ class Job:
 
     def steps(self, start: int, stop: int) -> Iterator[StepBatch]:
         """This rank's share of every step in [start, stop), on its device."""
-        for step, batches in enumerate(self.loader.batches(start, stop), start):
-            yield {
-                role: RoleBatch(batch, self._subjects(role, step)) for role, batch in self._on_device(batches).items()
-            }
-
-    def _on_device(self, batches: dict[Role, Batch]) -> dict[Role, Batch]:
-        moved = {id(batch): batch.to(self.runtime.device) for batch in batches.values()}
-        return {role: moved[id(batch)] for role, batch in batches.items()}
+        moved = on_device(self.loader.batches(start, stop), self.runtime.device)
+        for step, batches in enumerate(moved, start):
+            yield {role: RoleBatch(batch, self._subjects(role, step)) for role, batch in batches.items()}
 
     def _subjects(self, role: Role, step: int) -> Int[Tensor, " N"]:
         return torch.as_tensor(self.plans[role].counts(step), device=self.runtime.device)
@@ -61,15 +60,7 @@ class Job:
     def evaluation(self, split: str) -> Iterator[Batch]:
         """This rank's share of all scans of a split, each once; targets are NaN where there are none."""
         rows = np.flatnonzero(self.study.table["split"] == split)
-        batches = evaluation_batches(
-            self.study,
-            rows,
-            batch=EVALUATION_BATCH,
-            rank=self.runtime.rank,
-            world_size=self.runtime.world_size,
-            target=_asked_for(self.network),
-        )
-        for batch in batches:
+        for batch in self.hosting.evaluation(rows, EVALUATION_BATCH, self.loader.target):
             yield batch.to(self.runtime.device)
 
     def model(self) -> Model:
@@ -84,40 +75,44 @@ def build(config: RunConfig, runtime: Runtime) -> Job:
     Raises:
         UserError: shards, sites, labels or settings that do not fit together; or ranks that see different ones.
     """
-    study = read_study(config.shards, config.sites)
+    hosting = Hosting.read(config, runtime)
+    study = hosting.study
     if config.tracking.enabled:
         check_metric_names(study.sites)
-    chosen = _chosen(config, study)
+    chosen = _chosen(config, hosting)
     plans = _plans(config, chosen)
-    runtime.agree(" ".join(plans[role].digest() for role in chosen), "the plan of the batches")
-    _refuse_local_batch_norm(config, runtime)
-    torch.manual_seed(config.seed)  # the same first weights on every rank
-    card, network = _network(config, runtime, study, chosen)
-    torch.manual_seed(config.seed * 1_000_003 + runtime.rank + 1)  # dropout differs between ranks
     loader = Loader(
         study,
         {role: (chosen[role], plans[role]) for role in chosen},
-        rank=runtime.rank, world_size=runtime.world_size, target=_asked_for(network), threads=config.data.threads,
+        rank=runtime.rank, world_size=runtime.world_size, placement=hosting.placement,
+        target=_asked_for(config), threads=config.data.threads,
     )  # fmt: skip
-    return Job(config, runtime, study, chosen, plans, loader, network, card)
+    runtime.agree(loader.digest(), "the scans, their preparation and the plan of the batches")
+    _refuse_local_batch_norm(config, runtime)
+    torch.manual_seed(config.seed)  # the same first weights on every rank
+    card, network = _network(config, hosting, chosen)
+    torch.manual_seed(config.seed * 1_000_003 + runtime.rank + 1)  # dropout differs between ranks
+    return Job(config, runtime, hosting, study, chosen, plans, loader, network, card)
 
 
-def _asked_for(network: Network) -> tuple[str, ...]:
-    return (*network.labels, *([SEGMENTATION] if network.task.dense else []))
+def _asked_for(config: RunConfig) -> tuple[str, ...]:
+    return (*_labels(config), *([] if config.task.targets else [SEGMENTATION]))
 
 
-def _chosen(config: RunConfig, study: Study) -> dict[Role, Chosen]:
+def _chosen(config: RunConfig, hosting: Hosting) -> dict[Role, Chosen]:
     """X_p, and an X_u for every confound that some stage unlearns; the same object where they are the same."""
-    targets = config.task.targets
-    main = select(study, config.data.main, split="train", needs=[targets or SEGMENTATION])
+    targets, study, share = config.task.targets, hosting.study, hosting.share
+    main = select(study, config.data.main, split="train", needs=[targets or SEGMENTATION], share=share)
     site = main
     if config.data.unlearn is not None:
-        site = select(study, config.data.unlearn, split="train", within=main)
+        site = select(study, config.data.unlearn, split="train", within=main, share=share)
     chosen: dict[Role, Chosen] = {"main": main, role_of(SITE): site}
     for name, confound in config.confounds.items():
         rule = confound.unlearn or config.data.unlearn or config.data.main
-        own = select(study, rule, split="train", needs=[confound.column], within=main)
-        chosen[role_of(name)] = site if own.same_scans(site) else own
+        own = select(study, rule, split="train", needs=[confound.column], within=main, share=share)
+        chosen[role_of(name)] = site if _alike(own, site, hosting) else own
+    for scans in chosen.values():
+        hosting.refuse_few(scans)
     return chosen
 
 
@@ -130,27 +125,29 @@ def _plans(config: RunConfig, chosen: dict[Role, Chosen]) -> dict[Role, Plan]:
     return plans
 
 
-def _network(
-    config: RunConfig, runtime: Runtime, study: Study, chosen: dict[Role, Chosen]
-) -> tuple[ModelCard, Network]:
-    target = target_values(study, chosen["main"].rows, config.task.targets)
-    confounds = _confounds(config, study, chosen)
+def _network(config: RunConfig, hosting: Hosting, chosen: dict[Role, Chosen]) -> tuple[ModelCard, Network]:
+    runtime, study = hosting.runtime, hosting.study
+    target = target_values(study, hosting.first(chosen["main"].rows), config.task.targets)
+    confounds = _confounds(config, hosting, chosen)
     try:
-        task = TASKS[config.task.name].fit(config.task, target, value_names(study, config.task.targets))
+        task = TASKS[config.task.name].fit(config.task, target, value_names(study, config.task.targets), hosting.add_up)
         card = ModelCard(
             sites=study.sites, kind=study.kind, shape=study.shape,
             preprocessing=study.preprocessing, preprocessing_digest=study.preprocessing_digest,
             encoder=config.encoder, task_head=config.task_head, domain_head=config.domain_head, confounds=confounds,
             erasable=any(method.name == "erasure" for method in config.methods),
-            task=config.task, task_state=task.state(), target_range=target_ranges(target, config.task.targets),
+            task=config.task, task_state=task.state(), target_range=hosting.ranges(target, config.task.targets),
         )  # fmt: skip
         parts = build_parts(card)
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"encoder {config.encoder.name!r} or task {config.task.name!r} does not fit scans of shape {study.shape}: {error}"
         ) from None
+    if hosting.federated:
+        what = "classes and cuts, which a federated run must name (task.classes, confounds.NAME.cuts)"
+        runtime.agree(card.model_dump_json(), what)
     labels = _labels(config)
-    _standardise_tables(parts["encoder"], study, chosen["main"], labels)
+    _standardise_tables(parts["encoder"], hosting, chosen["main"])
     found = {confound.name: confound for confound in confounds}
     wrapped = {name: runtime.wrap(module) for name, module in parts.items()}
     prime(wrapped, (1, *study.shape) if study.kind == "volume" else study.shape)
@@ -171,23 +168,30 @@ def _labels(config: RunConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*config.task.targets, *columns, *compared]))
 
 
-def _confounds(config: RunConfig, study: Study, chosen: dict[Role, Chosen]) -> tuple[Confound, ...]:
+def _alike(one: Chosen, other: Chosen, hosting: Hosting) -> bool:
+    """Whether two roles have the same scans, on every rank."""
+    differ = hosting.add_up(torch.tensor([0 if one.same_scans(other) else 1]))
+    return not differ.any()
+
+
+def _confounds(config: RunConfig, hosting: Hosting, chosen: dict[Role, Chosen]) -> tuple[Confound, ...]:
+    study = hosting.study
     found = [Confound.site(len(study.sites))]
     for name, confound in config.confounds.items():
-        values = torch.from_numpy(label_numbers(study, confound.column)[chosen[role_of(name)].rows])
+        values = torch.from_numpy(label_numbers(study, confound.column)[hosting.first(chosen[role_of(name)].rows)])
         try:
-            found.append(Confound.fit(name, confound, values))
+            found.append(Confound.fit(name, confound, values, hosting.add_up))
         except ValueError as error:
             raise UserError(f"confounds.{name}: label {confound.column!r} cannot be unlearned: {error}") from None
     return tuple(found)
 
 
-def _standardise_tables(encoder: nn.Module, study: Study, main: Chosen, targets: tuple[str, ...]) -> None:
+def _standardise_tables(encoder: nn.Module, hosting: Hosting, main: Chosen) -> None:
     assert isinstance(encoder, Tapped)
     if isinstance(encoder.encoder, Mlp):
-        batches = evaluation_batches(study, main.rows, batch=256, rank=0, world_size=1, target=targets)
-        rows = torch.cat([batch.to(torch.device("cpu")).volume for batch in batches])
-        encoder.encoder.standardise(rows.mean(dim=0), rows.std(dim=0))
+        batches = evaluation_batches(hosting.study, hosting.first(main.rows), batch=256)
+        rows = [batch.to("cpu").volume for batch in batches]
+        encoder.encoder.standardise(*moments(torch.cat([torch.empty(0, *hosting.study.shape), *rows]), hosting.add_up))
 
 
 def _refuse_local_batch_norm(config: RunConfig, runtime: Runtime) -> None:

@@ -41,7 +41,7 @@ def validate(job: Job) -> dict[str, float]:
         rows = [*figures.nan_to_num().T, *(~figures.isnan()).float().T, right, torch.ones_like(right)]
         sums.index_add_(1, batch.domain, torch.stack(rows))
     model.set_training(True)
-    *of_task, right, count = job.runtime.sum(sums).cpu()
+    *of_task, right, count = job.runtime.sum(job.hosting.speakable(sums)).cpu()
     found = {"val/domain_head": (right.sum() / count.sum()).item()} if count.any() else {}
     for index, name in enumerate(names):
         found |= _figures(f"val/{name}", of_task[index], of_task[index + len(names)], job.study.sites)
@@ -60,29 +60,44 @@ def _figures(
 
 
 def finish_stage(job: Job, record: Record, stage: str) -> None:
-    """Write a stage's model, and its predictions and features of every scan, those of training for comparison only."""
+    """Write a stage's model, and its predictions and features of every scan, those of training for comparison only.
+
+    In federated placement every rank writes those of its own scans into a folder of its own, and nothing is sent.
+    """
     model = job.model()
     model.set_training(False)
     seen = Seen({int(row) for chosen in job.chosen.values() for row in chosen.rows})
-    mine = [predict(model, seen.watch(job.evaluation(split)), job.runtime.device).packed() for split in SPLITS]
-    gathered = job.runtime.gather_rows(torch.cat(mine))
-    ends = job.runtime.gather_rows(seen.ends.to(job.runtime.device)).cpu()
-    if job.runtime.is_main:
-        folder = record.run / stage
-        write_predictions(folder, job.study, Predictions.unpacked(gathered, len(model.task.columns)), model.task)
-        fitted = {"corrections": fit_corrections(folder, model.task), "looks": ranges(ends)}
-        save_model(folder / MODEL, model.card.model_copy(update=fitted), model.parts)
+    batches = (seen.watch(job.evaluation(split)) for split in SPLITS)
+    rows = torch.cat([predict(model, of_split, job.runtime.device).packed() for of_split in batches])
+    if job.hosting.federated:
+        _write_own(job, record, stage, rows)
+    else:
+        rows, ends = job.runtime.gather_rows(rows), job.runtime.gather_rows(seen.ends.to(job.runtime.device)).cpu()
+        if job.runtime.is_main:
+            folder = record.run / stage
+            write_predictions(folder, job.study, Predictions.unpacked(rows, len(model.task.columns)), model.task)
+            fitted = {"corrections": fit_corrections(folder, model.task), "looks": ranges(ends)}
+            save_model(folder / MODEL, model.card.model_copy(update=fitted), model.parts)
     model.set_training(True)
     job.runtime.wait()
 
 
+def _write_own(job: Job, record: Record, stage: str, rows: Float[Tensor, "n K"]) -> None:
+    """What a federated rank writes of its own scans; the card goes without what only single scans could tell."""
+    model, own = job.model(), job.hosting.own_folder(record.run) / stage
+    write_predictions(own, job.study, Predictions.unpacked(rows, len(model.task.columns)), model.task)
+    save_model((record.run / stage if job.runtime.is_main else own) / MODEL, model.card, model.parts)
+
+
 def write_scans(job: Job, record: Record) -> None:
-    """Write scans.tsv: which scans take part in the run, in which role, with their labels."""
-    if not record.is_main:
+    """Write scans.tsv: which scans take part in the run, in which role, with their labels; a federated rank its own."""
+    if not (record.is_main or job.hosting.federated):
         return
+    folder = job.hosting.own_folder(record.run)
+    folder.mkdir(parents=True, exist_ok=True)
     table = job.study.table
     labels = list(job.study.labels)
     scans = table[["key", "site", "split"]].copy()
     for role, chosen in job.chosen.items():
         scans[role] = np.isin(np.arange(len(scans)), chosen.rows).astype(int)
-    pd.concat([scans, table[labels]], axis=1).to_csv(record.run / SCANS, sep="\t", index=False, na_rep=MISSING)
+    pd.concat([scans, table[labels]], axis=1).to_csv(folder / SCANS, sep="\t", index=False, na_rep=MISSING)

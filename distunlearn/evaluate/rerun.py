@@ -4,25 +4,28 @@ from pathlib import Path
 
 import torch
 import yaml
+from fsspec.core import url_to_fs
 
 from distunlearn.errors import UserError
 from distunlearn.evaluate.model import CARD, Model, load_model
 from distunlearn.evaluate.predictions import predict, write_predictions
 from distunlearn.evaluate.summary import summarise
 from distunlearn.run_folder import CONFIG, MODEL
+from distunlearn.streaming.access import Access
+from distunlearn.streaming.drawn import SEGMENTATION
 from distunlearn.streaming.loader import evaluation_batches
 from distunlearn.streaming.manifest import Study, read_study
 
 BATCH = 32
 
 
-def evaluate(run: Path, stage: str, shards: Path | None = None) -> Path:
+def evaluate(run: Path, stage: str, shards: str | None = None) -> Path:
     """Predict every scan of a study with the model of one stage, and summarise the errors.
 
     Args:
         run: the run folder.
         stage: the stage whose model is used.
-        shards: other shards than those of the training; their results go into RUN/STAGE-on-SHARDS.
+        shards: folder or URL of other shards than those of the training; their results go into RUN/STAGE-on-SHARDS.
 
     Returns:
         The folder that holds predictions.tsv, features.npz and summary.json.
@@ -32,15 +35,19 @@ def evaluate(run: Path, stage: str, shards: Path | None = None) -> Path:
     """
     model = load_model(run / stage / MODEL)
     config = yaml.safe_load((run / CONFIG).read_text())
-    own = Path(config["shards"])
-    study = read_study(shards or own, config["sites"] if shards is None else None)
+    own = config["shards"]
+    if shards is None:
+        study = read_study(own, config["sites"], access=Access(**config["data"].get("access", {})))
+    else:
+        study = read_study(shards)
     refuse_other_preparation(model, study)
     rows = study.table.index.to_numpy()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for part in model.parts.values():
         part.to(device)
-    batches = evaluation_batches(study, rows, BATCH, target=model.card.task.targets or ("segmentation",))
-    folder = run / (stage if shards is None or shards.resolve() == own.resolve() else f"{stage}-on-{shards.name}")
+    batches = evaluation_batches(study, rows, BATCH, target=model.card.task.targets or (SEGMENTATION,))
+    place = url_to_fs(shards or own)[1]  # absolute, where it is a folder
+    folder = run / (stage if place == url_to_fs(own)[1] else f"{stage}-on-{Path(place).name}")
     write_predictions(folder, study, predict(model, batches, device), model.task)
     summarise(folder)
     return folder

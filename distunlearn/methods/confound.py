@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distunlearn import objectives
 from distunlearn.methods.phase import SITE
+from distunlearn.moments import Sum, alone, moments
 from distunlearn.strict import Strict
 
 
@@ -26,6 +27,9 @@ class ConfoundKind(Strict):
     and confused like sites; continuous: the head predicts the standardised number, and is confused when it answers the
     mean."""
     bins: int = Field(5, gt=1)
+    cuts: tuple[float, ...] | None = Field(None, min_length=1)
+    """categorical: the values, sorted; binned: the inner borders. For a federated run, in which no process sees all
+    scans; found in the training scans if not given."""
 
 
 class Confound(Strict):
@@ -46,28 +50,26 @@ class Confound(Strict):
         return cls(name=SITE, outputs=sites)
 
     @classmethod
-    def fit(cls, name: str, config: ConfoundKind, values: Float[Tensor, " n"]) -> "Confound":
-        """A label, from its values in the training scans.
+    def fit(cls, name: str, config: ConfoundKind, values: Float[Tensor, " n"], add_up: Sum = alone) -> "Confound":
+        """A label, from its values in the training scans of all ranks.
 
         Raises:
-            ValueError: it has one value only, which tells nothing.
+            ValueError: it has one value only, which tells nothing; or one that `cuts` does not name.
         """
         there = values[~values.isnan()].double()
-        distinct: Tensor = torch.unique(there)
-        if len(distinct) < 2:
+        mean, sd = (value.item() for value in moments(there[:, None], add_up))
+        if not sd > 0:
             raise ValueError("it has fewer than two values among the training scans")
-        if config.kind == "categorical":
-            return cls(name=name, column=config.column, cuts=tuple(distinct.tolist()), outputs=len(distinct))
         if config.kind == "continuous":
-            return cls(
-                name=name,
-                column=config.column,
-                kind="continuous",
-                cuts=(there.mean().item(), there.std().item()),
-                outputs=1,
-            )
+            return cls(name=name, column=config.column, kind="continuous", cuts=(mean, sd), outputs=1)
+        if config.kind == "categorical":
+            known = tuple(torch.unique(there).tolist())
+            if config.cuts is not None and not set(known) <= set(config.cuts):
+                raise ValueError("some scans have a value that cuts does not name")
+            cuts = config.cuts or known
+            return cls(name=name, column=config.column, cuts=cuts, outputs=len(cuts))
         inner = torch.linspace(0, 1, config.bins + 1, dtype=torch.float64)[1:-1]
-        cuts = tuple(torch.unique(there.quantile(inner)).tolist())
+        cuts = config.cuts or tuple(torch.unique(there.quantile(inner)).tolist())
         return cls(name=name, column=config.column, kind="binned", cuts=cuts, outputs=len(cuts) + 1)
 
     def truth(self, values: Tensor, domain: Int[Tensor, " B"]) -> Tensor:

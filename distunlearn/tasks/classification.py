@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from distunlearn.batch import Batch
+from distunlearn.moments import Sum, alone
 from distunlearn.strict import Strict
 
 
@@ -20,6 +22,8 @@ class ClassificationConfig(Strict):
     name: Literal["classification"] = "classification"
     target: str = "sex"
     """Label column of the shards; its values are the classes, two or more. A scan without it takes no part in the task."""
+    classes: tuple[float, ...] | None = Field(None, min_length=2)
+    """The values, for a federated run, in which no process sees them all; found in the training scans if not given."""
     class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
     """balanced: every class weighs the same over all training scans; or a weight for each value of the label."""
 
@@ -79,7 +83,7 @@ class Classification:
 
     @classmethod
     def fit(
-        cls, config: ClassificationConfig, target: Float[Tensor, "B T"], names: dict[float, str]
+        cls, config: ClassificationConfig, target: Float[Tensor, "B T"], names: dict[float, str], add_up: Sum = alone
     ) -> "Classification":
         """The task with its classes found in the training scans.
 
@@ -87,15 +91,19 @@ class Classification:
             config: what is predicted.
             target: (B, 1), the label of the training scans as the loader numbers it.
             names: what those numbers are called.
+            add_up: the sum over ranks that hold different scans; they need `config.classes`.
 
         Raises:
             ValueError: fewer than two classes, or weights that do not name them.
         """
         known = target[~target.isnan()]
-        values, counts = torch.unique(known, return_counts=True)
-        if len(values) < 2:
-            raise ValueError(f"label {config.target!r} has fewer than two values among the training scans")
-        named = tuple(names[value] for value in values.tolist())
+        values = torch.unique(known) if config.classes is None else torch.tensor(sorted(config.classes))
+        counts = add_up((known[:, None] == values).sum(dim=0))
+        if len(values) < 2 or not counts.all():
+            raise ValueError(
+                f"label {config.target!r} has fewer than two values among the training scans, or one that task.classes names is of none"
+            )
+        named = tuple(names.get(value, f"{value:g}") for value in values.tolist())
         weights = torch.ones(len(values))
         if config.class_weights == "balanced":
             weights = counts.sum() / (len(values) * counts.float())

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distunlearn.batch import Batch
+from distunlearn.moments import Sum, alone, moments
 from distunlearn.objectives import mean_over_labelled
 from distunlearn.strict import Strict
 
@@ -76,11 +77,12 @@ class Regression:
         return {"mean": self.mean.tolist(), "sd": self.sd.tolist()}
 
     @classmethod
-    def fit(cls, config: RegressionConfig, target: Float[Tensor, "B T"], names: object = None) -> "Regression":
-        """The task with its standardisation fitted on the training targets that are known."""
-        mean = target.nanmean(dim=0)
-        sd = ((target - mean).square().nansum(dim=0) / (~target.isnan()).sum(dim=0).sub(1).clamp_min(1)).sqrt()
-        return cls(config, mean, sd.clamp_min(1e-6))
+    def fit(
+        cls, config: RegressionConfig, target: Float[Tensor, "B T"], names: object = None, add_up: Sum = alone
+    ) -> "Regression":
+        """The task with its standardisation fitted on the training targets that are known, of all ranks."""
+        mean, sd = moments(target, add_up)
+        return cls(config, mean.float(), sd.float().clamp_min(1e-6))
 
     @classmethod
     def restore(cls, config: RegressionConfig, state: dict[str, list[float]]) -> "Regression":

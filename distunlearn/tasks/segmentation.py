@@ -86,13 +86,16 @@ class Segmentation:
         return {"classes": list(self.values)}
 
     @classmethod
-    def fit(cls, config: SegmentationConfig, target: object, names: dict[float, str]) -> "Segmentation":
+    def fit(
+        cls, config: SegmentationConfig, target: object, names: dict[float, str], add_up: object = None
+    ) -> "Segmentation":
         """The task, with the values that occur in the shards.
 
         Args:
             config: what is predicted.
             target: not looked at.
             names: the values that occur, as numbers.
+            add_up: not looked at; a federated run gives `config.classes`.
 
         Raises:
             ValueError: fewer than two.
