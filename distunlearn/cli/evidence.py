@@ -11,6 +11,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
     app.command()(probe)
     app.command()(report)
+    app.command()(join)
 
 
 def evaluate(
@@ -63,3 +64,14 @@ def report(
     path = write_report(runs, out)
     print_table(runs)
     print(f"Report: {path}")
+
+
+def join(
+    run: Annotated[Path, typer.Argument(help="Folder of a federated run, in which every site's rank-N has been put.")],
+) -> None:
+    """Put together what the sites of a federated run predicted, each for itself; then probe and report as ever."""
+    from distunlearn.evaluate.join import join as join_ranks
+    from distunlearn.experiments.conclude import conclude
+
+    join_ranks(run)
+    conclude(run)

@@ -34,10 +34,15 @@ def train(
 
     from distunlearn.engine.train import train as run_training
 
-    if run_training(resolved, out):
-        from distunlearn.experiments.conclude import conclude
+    if not run_training(resolved, out):
+        return
+    if resolved.data.placement.kind == "federated":
+        print(f"Model: {out}\nEach site's predictions and features are with the site, in rank-N of its run folder.")
+        print(f"For probes and a report, gather those folders in {out} and run: distunlearn join {out}")
+        return
+    from distunlearn.experiments.conclude import conclude
 
-        conclude(out)
+    conclude(out)
 
 
 def launch(

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 import xxhash
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
+from safetensors.torch import save as packed_tensors
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -29,6 +30,17 @@ class Snapshot:
     """Weights, buffers, optimisers' moments and every rank's random state, by name."""
     state: dict[str, Any]
     """Numbers and texts: position, optimisers' settings, configuration digest."""
+
+    def packed(self) -> bytes:
+        """As bytes that another process can unpack without trusting them."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
+        return json.dumps(self.state).encode() + b"\n" + packed_tensors(tensors)
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> "Snapshot":
+        """The reverse of `packed`."""
+        state, _, tensors = content.partition(b"\n")
+        return cls(load(tensors), json.loads(state))
 
 
 def save(folder: Path, snapshot: Snapshot, step: int) -> Path:

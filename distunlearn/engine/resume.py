@@ -12,6 +12,7 @@ from torch import Tensor
 from distunlearn.config import RunConfig
 from distunlearn.engine.checkpoint import (
     Snapshot,
+    newest,
     optimiser_tensors,
     random_state,
     restore_optimiser,
@@ -72,6 +73,15 @@ def snapshot(job: Job, record: Record, updates: Mapping[str, Update], position: 
         "metrics_bytes": record.length, "plans": _plan_digests(job), "world_size": job.runtime.world_size,
     }  # fmt: skip
     return Snapshot(tensors, state)
+
+
+def newest_of_main(folder: Path, job: Job, record: Record) -> Snapshot | None:
+    """Rank 0's newest whole snapshot, on every rank: the run folder may be on its machine only."""
+    found, damaged = newest(folder) if record.is_main else (None, [])
+    for line in damaged:
+        record.say(line)
+    content = job.runtime.from_main(found.packed() if found and job.runtime.world_size > 1 else b"")
+    return Snapshot.unpacked(content) if content else found
 
 
 def restore(found: Snapshot, job: Job, record: Record, updates: Mapping[str, Update]) -> Position:

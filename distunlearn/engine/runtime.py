@@ -103,6 +103,18 @@ class Runtime:
         ranks, codes = self.gather_rows(rows.view(-1, 2)).cpu().unbind(1)
         return [bytes(codes[ranks == rank].tolist()).decode() for rank in range(self.world_size)]
 
+    def from_main(self, content: bytes) -> bytes:
+        """What rank 0 says; what other ranks say is not heard."""
+        if self.world_size == 1:
+            return content
+        size = torch.tensor([len(content)], device=self.device)
+        dist.broadcast(size, 0)
+        said = torch.zeros(int(size), dtype=torch.uint8, device=self.device)
+        if self.is_main and content:
+            said.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        dist.broadcast(said, 0)
+        return said.cpu().numpy().tobytes()
+
     def agree(self, text: str, what: str) -> None:
         """Stop every rank unless all hold the same text, such as the plan's digest.
 

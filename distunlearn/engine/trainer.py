@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from torch.nn import Parameter
 
 from distunlearn.config import StageConfig
-from distunlearn.engine.checkpoint import Snapshot, newest, save
+from distunlearn.engine.checkpoint import Snapshot, save
 from distunlearn.engine.diagnose import RankError, not_finite
 from distunlearn.engine.erase import fit_erasure
 from distunlearn.engine.job import Job
@@ -18,7 +18,7 @@ from distunlearn.engine.outcome import finish_stage, validate
 from distunlearn.engine.record import Record
 from distunlearn.engine.reduction import parameter_sums
 from distunlearn.engine.reset import reset_heads
-from distunlearn.engine.resume import Patience, Position, restore, snapshot
+from distunlearn.engine.resume import Patience, Position, newest_of_main, restore, snapshot
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, StepBatch, take_step
 from distunlearn.engine.stop import Wish
@@ -44,9 +44,7 @@ class Trainer:
 
     def run(self) -> bool:
         """Train every stage that is not done yet; False if told to stop before the end."""
-        found, damaged = newest(self.folder)
-        for line in damaged:
-            self.record.say(line)
+        found = newest_of_main(self.folder, self.job, self.record)
         first = 0
         for index, stage in enumerate(self.job.config.stages):
             steps = range(first, first + stage.epochs * self.job.plans["main"].steps_per_epoch)

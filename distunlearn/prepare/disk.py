@@ -13,6 +13,8 @@ import xxhash
 from jaxtyping import Num
 
 TAR_BLOCK = 512
+BUFFER = 1 << 22
+"""Tars that are written in small pieces are read more slowly for as long as they are in the page cache."""
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def whole_file(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
     """
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode), "w+b") as stream:
+    with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode), "w+b", buffering=BUFFER) as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
