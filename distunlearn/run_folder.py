@@ -12,6 +12,7 @@ RUN/STAGE/features.npz     key (n,) and features (n, F) float32: the encoder's o
 RUN/STAGE/summary.json     error a split and site, see evaluate.summary
 RUN/STAGE/probe.json       how well fresh probes tell the scanner, see evaluate.probe
 RUN/report.html            one self-contained page
+RUN/rank-NUMBER/           federated: a site's own scans.tsv, STAGE/predictions.tsv and STAGE/features.npz, which no other site sees
 """
 
 import json
