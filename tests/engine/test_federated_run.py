@@ -30,6 +30,7 @@ SETTINGS = (
     "data.batch=8",
     "data.quota=proportional",
     "encoder.norm=group",
+    "domain_head.dropout=0",  # drawn by each rank for itself
     "stages.0.optimiser=sgd",
     "stages.1.optimiser=sgd",
     "engine.checkpoint_minutes=0",
