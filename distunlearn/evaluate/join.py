@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from distunlearn.errors import UserError
 from distunlearn.evaluate.stage import PERSON, read_stage, read_table
-from distunlearn.run_folder import FEATURES, MODEL, PREDICTIONS, SCANS
+from distunlearn.run_folder import CONFIG, FEATURES, MODEL, PREDICTIONS, SCANS
 from distunlearn.shard_format import MISSING
 
 RANKS = "rank-*"
@@ -33,8 +34,8 @@ def join(run: Path) -> tuple[Path, ...]:
 
 
 def _stages(run: Path, ranks: list[Path]) -> list[str]:
-    models = sorted(run.glob(f"*/{MODEL}"), key=lambda folder: folder.stat().st_mtime_ns)
-    stages = [folder.parent.name for folder in models]
+    named = [stage["name"] for stage in yaml.safe_load((run / CONFIG).read_text())["stages"]]
+    stages = [name for name in named if (run / name / MODEL).is_dir()]
     lacking = [
         f"{rank.name}/{stage}" for rank in ranks for stage in stages if not (rank / stage / PREDICTIONS).is_file()
     ]
