@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distunlearn.batch import Batch
 from distunlearn.config import RunConfig
+from distunlearn.engine.losses import LOSSES
 from distunlearn.engine.runtime import Runtime
 from distunlearn.errors import UserError
 from distunlearn.evaluate.model import target_ranges
@@ -24,8 +25,6 @@ from distunlearn.streaming.select import Share
 
 FEWEST = 5
 """Sums over fewer scans of a site would tell of single people, and do not leave a rank of a federated run."""
-ON_PAIRS = frozenset({"alignment", "mmd", "coral"})
-"""Losses on pairs of scans, for which every rank sees the features of all."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ class Hosting:
         Raises:
             UserError: shards or placement that do not fit, or a method that would send features between sites.
         """
+        _refuse_pairs(config)
         placement = config.data.placement
         hosted = placement.hosted(config.sites, runtime.rank, runtime.world_size)
-        _refuse_pairs(config)
         study = read_study(config.shards, config.sites, hosted=hosted, access=config.data.access)
         return cls(runtime, placement, study)
 
@@ -115,8 +114,9 @@ def _refuse_pairs(config: RunConfig) -> None:
     if config.data.placement.kind == "pooled":
         return
     for stage in config.stages:
-        if any(term.loss in ON_PAIRS for phase in phases_of(stage.method) for term in phase.terms):
+        pairs = any(LOSSES[term.loss].reads == "features" for phase in phases_of(stage.method) for term in phase.terms)
+        if pairs and getattr(stage.method, "share", "nothing") != "features":
             raise UserError(
                 f"stage {stage.name!r}: method {stage.method.name} compares scans of different sites, so that features would leave them; "
-                "take unlearning or another method whose losses are sums over scans, or placement pooled"
+                "allow it with method.share: features, or take unlearning, whose losses are sums over scans"
             )

@@ -26,6 +26,7 @@ SITES = ("alpha", "beta")
 ONE_MACHINE = Path(__file__).parents[2] / "launch/federated/one_machine.sh"
 # Plain gradient descent: Adam makes a visible step of the last digit of a gradient that is almost zero.
 SETTINGS = (
+    "seed=1",
     "sites=[alpha,beta]",
     "data.batch=8",
     "data.quota=proportional",
@@ -36,9 +37,9 @@ SETTINGS = (
     "engine.checkpoint_minutes=0",
 )
 
-TOLERANCE = {"standard": 1e-7, "unlearning": 1e-4}
-"""Of weights of about 0.1 in float32. The six steps of the first stage end within 1.5e-8; in the second one, single
-weights of the first layers were seen to end 2e-5 apart."""
+TOLERANCE = 1e-7
+"""Of weights of about 0.1 in float32. With seeds 1 to 3 both stages end within 3e-8; with seed 0 one unit of one channel
+falls on the other side of zero, or of a maximum, by the last digit, and that channel ends 2e-5 apart."""
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +75,11 @@ def federated(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_federated_run_ends_with_the_pooled_runs_weights(federated: Path, shards: Path, tmp_path: Path) -> None:
     """Standardisation, both stages, and every weight are those of one process that reads both sites."""
     train(tiny(shards, *SETTINGS), tmp_path)
-    for stage, tolerance in TOLERANCE.items():
+    for stage in ("standard", "unlearning"):
         ours, theirs = (load_file(run / stage / "model" / "model.safetensors") for run in (federated, tmp_path))
         assert ours.keys() == theirs.keys()
         for name in ours:
-            np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=tolerance, err_msg=name)
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=TOLERANCE, err_msg=name)
         cards = [json.loads((run / stage / "model" / "model.json").read_text()) for run in (federated, tmp_path)]
         assert cards[0]["task_state"] == cards[1]["task_state"]
         assert cards[0]["target_range"] != cards[1]["target_range"]  # no least and greatest age in a federated run
