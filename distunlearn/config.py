@@ -116,6 +116,8 @@ class TrackingConfig(Strict):
     experiment: str = "distunlearn"
     run_name: str | None = None
     """Name of the run; that of its folder if not given."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Tags of the run in MLflow, by which runs are found and grouped."""
 
 
 class RunConfig(Strict):

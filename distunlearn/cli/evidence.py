@@ -1,4 +1,4 @@
-"""Commands on evidence: evaluate, probe, report."""
+"""Commands on evidence: evaluate, probe, report, compare, reproduce."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(probe)
     app.command()(report)
     app.command()(join)
+    app.command()(compare)
+    app.command()(reproduce)
 
 
 def evaluate(
@@ -75,3 +77,59 @@ def join(
 
     join_ranks(run)
     conclude(run)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, at least two.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Also write an HTML page with the figures side by side.")] = None,
+) -> None:
+    """Print runs side by side, and how to compare them in MLflow."""
+    from distunlearn.report import print_table, write_report
+    from distunlearn.tracking import compare_link
+
+    print_table(runs)
+    if out is not None:
+        print(f"Page: {write_report(runs, out)}")
+    print(f"MLflow: {compare_link(runs)}")
+
+
+def reproduce(
+    suite: Annotated[str, typer.Argument(help="table1, table2 or leave-one-out.")],
+    out: Annotated[Path, typer.Option(help="Folder of the suite; one that was begun goes on.")],
+    *,
+    shards: Annotated[Path | None, typer.Option(help="Folder that `distunlearn shard` wrote.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with network and stages of every row.")] = None,
+    preset: Annotated[str | None, typer.Option(help="One that comes with the package: demo, authors, …")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="key.inner=value; may be given again.")] = None,
+    sites: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated, in the places of the paper's Biobank, OASIS, Whitehall [default: those]."),
+    ] = None,
+    border: Annotated[float, typer.Option(help="Table 2: age above which the second site's training scans lie.")] = 60,
+    overlaps: Annotated[
+        str, typer.Option(help="Table 2: widths of the overlap in years, comma-separated.")
+    ] = "5,10,15",
+    seeds: Annotated[int, typer.Option(min=1, help="How often each row is trained.")] = 3,
+    nproc: Annotated[int | None, typer.Option(min=1, help="Processes of each training.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="All probes instead of the quick ones.")] = False,
+    table_only: Annotated[
+        bool, typer.Option("--table-only", help="Train nothing; write the table of what is there.")
+    ] = False,
+) -> None:
+    """Run a table of the paper, row by row; what is done is not run again. The table is rebuilt from files alone."""
+    from distunlearn.experiments import table
+
+    if not table_only:
+        from distunlearn.config import load
+        from distunlearn.experiments.choose import choose
+        from distunlearn.experiments.reproduce import reproduce as run_suite
+
+        given = [] if shards is None else [f"shards={shards}"]
+        base = load(config, preset=preset, overrides=(*given, *(overrides or ())))
+        chosen = choose(suite, base, sites=sites, border=border, overlaps=overlaps, seeds=seeds)
+        run_suite(chosen, base, out, nproc=nproc, full=full)
+    found = table.read(out)
+    page = table.write(found)
+    table.show(found)
+    print(f"Page: {page}")

@@ -77,7 +77,8 @@ def _tracker(run: Path, config: RunConfig, world_size: int, *, enabled: bool) ->
         experiment=config.tracking.experiment,
         run_name=config.tracking.run_name or run.name,
         params=_params(config),
-        tags={"stages": " → ".join(stage.name for stage in config.stages), "world_size": str(world_size)},
+        tags={"stages": " → ".join(stage.name for stage in config.stages), "world_size": str(world_size)}
+        | config.tracking.tags,
     )
 
 

@@ -55,13 +55,25 @@ def _page(runs: Sequence[RunRecord]) -> str:
         *([html.folded(f"Run {run.name}", _run(run)) for run in runs] if len(runs) > 1 else [_run(runs[0])]),
         html.section("What must not be concluded", sections.limits(runs)),
     ]
-    resource = files("distunlearn.report")
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs: {', '.join(run.name for run in runs)}"
+    return whole_page(title, _lead(runs), body, simulated=any(run.simulated for run in runs))
+
+
+def whole_page(title: str, lead: str, body: Sequence[str], *, simulated: bool) -> str:
+    """A self-contained page.
+
+    Args:
+        title: plain text.
+        lead: the line below it, plain text.
+        body: sections in HTML.
+        simulated: say that the scans were simulated.
+    """
+    resource = files("distunlearn.report")
     values = {
         "title": escape(title),
         "style": (resource / "style.css").read_text(),
-        "lead": escape(_lead(runs)),
-        "simulated": f'<p class="banner">{escape(SIMULATED)}</p>' if any(run.simulated for run in runs) else "",
+        "lead": escape(lead),
+        "simulated": f'<p class="banner">{escape(SIMULATED)}</p>' if simulated else "",
         "body": "\n".join(body),
         "version": escape(__version__),
     }

@@ -62,9 +62,9 @@ class RunRecord:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Every site of the run, those that were left out of training too."""
-        further = {site for each in self.elsewhere for site in each.stage.table["site"]}
-        return tuple(sorted({*self.scans["site"], *further}))
+        """Every site of the run, and those that it was evaluated at without having been trained on them."""
+        evaluated = [self.last.stage, *(each.stage for each in self.elsewhere)]
+        return tuple(sorted({*self.scans["site"], *(site for stage in evaluated for site in stage.table["site"])}))
 
     @property
     def last(self) -> StageRecord:

@@ -11,10 +11,12 @@ five seconds. Whatever MLflow then lacks is in the files, and `distunlearn sync 
     __main__  the child process that does it over and over
     store     where MLflow keeps runs; the only module that imports mlflow
     names     which names MLflow takes
+    comparison  the page that shows given runs side by side
 """
 
+from distunlearn.tracking.comparison import compare_link
 from distunlearn.tracking.mirror import sync
 from distunlearn.tracking.names import check_metric_names
 from distunlearn.tracking.tracker import Tracker
 
-__all__ = ["Tracker", "check_metric_names", "sync"]
+__all__ = ["Tracker", "check_metric_names", "compare_link", "sync"]

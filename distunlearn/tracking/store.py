@@ -146,7 +146,11 @@ class Store:
 
 def where_to_look(uri: str, experiment: str | None) -> str:
     """How to open the comparison of the runs: MLflow's start page is made for chat bots and looks empty."""
-    page = f"/#/experiments/{experiment}/runs?compareRunsMode=CHART" if experiment else ""
+    return where_to_open(uri, f"/#/experiments/{experiment}/runs?compareRunsMode=CHART" if experiment else "")
+
+
+def where_to_open(uri: str, page: str) -> str:
+    """How to open a page of MLflow: its address, or the command that serves the database and the address then."""
     if urlsplit(uri).scheme in {"http", "https"}:
         return without_credentials(uri).rstrip("/") + page
     shown = uri

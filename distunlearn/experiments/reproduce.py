@@ -1,0 +1,170 @@
+"""Run a suite: one training after the other as processes of their own, what is done is not done again.
+
+OUT/suite.json               the suite: rows, the paper's cells, what is compared, seeds
+OUT/ROW-seedN.yaml           configuration of a training; OUT/ROW-seedN.log what it said
+OUT/ROW-seedN/               its run folder (`distunlearn.run_folder`), and row.json once it is evaluated at all sites
+OUT/table.tsv, differences.tsv, table.md, index.html   the table, rebuilt from the above alone
+OUT/mlflow.db                MLflow, unless MLFLOW_TRACKING_URI says otherwise; experiment, tags suite, row and seed
+"""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+
+from distunlearn.config import RunConfig
+from distunlearn.engine.resume import refuse_other_run
+from distunlearn.engine.stop import SIGNALS, STATUS
+from distunlearn.errors import UserError
+from distunlearn.evaluate.probe import probe_run
+from distunlearn.evaluate.rerun import evaluate
+from distunlearn.experiments.suite import Row, Suite
+from distunlearn.progress import progress
+from distunlearn.run_folder import PROBE, read_json, stages_done, write_json
+from distunlearn.run_folder import STATUS as STATUS_FILE
+
+SUITE = "suite.json"
+ROW = "row.json"
+
+
+def reproduce(suite: Suite, base: RunConfig, out: Path, *, nproc: int | None = None, full: bool = False) -> None:
+    """Train and evaluate what is missing of a suite; rows of the first seed come first.
+
+    Args:
+        suite: with its seeds.
+        base: network, stages and shards of every row.
+        out: folder of the suite; one that was begun goes on.
+        nproc: processes of a training; one without a launcher if not given.
+        full: all probes instead of the quick ones.
+
+    Raises:
+        UserError: a training failed (its log is named), or the folder holds other runs or another suite.
+        SystemExit: a training was told to stop and has saved everything; the same command goes on.
+    """
+    configs = {
+        folder_of(out, row, seed): (row, row.configure(base, suite=suite.name, seed=seed))
+        for seed in suite.seeds
+        for row in suite.rows
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with _held(out):
+        _write_suite(suite, out)
+        for folder, (_, config) in configs.items():
+            refuse_other_run(folder, config)
+        done = [folder for folder in configs if is_done(folder, full=full)]
+        with progress(f"Suite {suite.name}", len(configs), "trainings") as advance:
+            advance(len(done))
+            for folder in (folder for folder in configs if folder not in done):
+                row, config = configs[folder]
+                _train(config, folder, nproc)
+                _conclude(suite, row, config, folder, full=full)
+                advance()
+
+
+def folder_of(out: Path, row: Row, seed: int) -> Path:
+    """The run folder of one seed of a row; flat, so that all runs of a suite share one MLflow."""
+    return out / f"{row.id}-seed{seed}"
+
+
+def read_suite(out: Path) -> Suite:
+    """The suite of a folder.
+
+    Raises:
+        UserError: it is none.
+    """
+    return Suite.read(read_json(out / SUITE), str(out / SUITE))
+
+
+def is_done(folder: Path, *, full: bool = False) -> bool:
+    """Whether a training is finished, evaluated at all sites and probed, as thoroughly as is asked for."""
+    if not ((folder / ROW).is_file() and _is_finished(folder)):
+        return False
+    return not full or not any(read_json(stage / PROBE)["obtained"]["quick"] for stage in stages_done(folder))
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / STATUS_FILE).is_file() and read_json(folder / STATUS_FILE)["state"] == "finished"
+
+
+def _write_suite(suite: Suite, out: Path) -> None:
+    """Keep the suite; more seeds may be asked for later, another arena may not."""
+    if (out / SUITE).is_file():
+        before = read_suite(out)
+        if before.model_copy(update={"seeds": ()}) != suite.model_copy(update={"seeds": ()}):
+            raise UserError(f"{out}: holds suite {before.name} with other rows or sites; give another --out")
+        suite = suite.model_copy(update={"seeds": tuple(sorted({*before.seeds, *suite.seeds}))})
+    write_json(out / SUITE, suite.model_dump(mode="json"))
+
+
+def _train(config: RunConfig, folder: Path, nproc: int | None) -> None:
+    """One training in processes of its own; a finished one is not started again."""
+    if _is_finished(folder) and (folder / config.stages[-1].name / PROBE).is_file():
+        return
+    given, log = folder.with_name(f"{folder.name}.yaml"), folder.with_name(f"{folder.name}.log")
+    given.write_text(config.dump())
+    launcher = [] if nproc is None else ["launch", "--nproc", str(nproc)]
+    command = [sys.executable, "-m", "distunlearn", *launcher, "train", "--config", str(given), "--out", str(folder)]
+    with log.open("ab") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+        with _passing_on(process):
+            status = process.wait()
+    if status == 0:
+        return
+    if _state(folder) == "stopped":
+        raise SystemExit(STATUS)
+    raise UserError(f"{folder.name}: its training ended with status {status}: {_last_line(log)} ({log})")
+
+
+def _state(folder: Path) -> str:
+    return str(read_json(folder / STATUS_FILE)["state"]) if (folder / STATUS_FILE).is_file() else ""
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _conclude(suite: Suite, row: Row, config: RunConfig, folder: Path, *, full: bool) -> None:
+    """Evaluate at the sites that the row was not trained on too, and say that this row is done."""
+    if set(row.sites) != set(suite.sites):
+        for stage in config.stages:
+            evaluate(folder, stage.name, config.shards)
+    if full:
+        probe_run(folder)
+    write_json(folder / ROW, {"suite": suite.name, "row": row.id, "seed": config.seed})
+
+
+@contextmanager
+def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass a scheduler's signals on to the training, which then saves everything and ends."""
+
+    def tell(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, tell) for number in SIGNALS}
+    try:
+        yield
+    except KeyboardInterrupt:
+        process.wait()  # the terminal has told the training too
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"{out}: another process runs a suite there; wait for it or give another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()

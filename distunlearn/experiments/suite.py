@@ -1,0 +1,129 @@
+"""A suite is data: rows to train, what the paper reports of each, and which rows are compared; rows become configurations."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from distunlearn.config import RunConfig, StageConfig
+from distunlearn.errors import UserError
+from distunlearn.streaming.select import Selection
+from distunlearn.strict import Strict
+
+Training = Literal["normal", "per_domain", "unlearning"]
+"""normal: the task by the pooled mean; per_domain: by eq. (1); unlearning: the stages of the base configuration."""
+
+
+class Arena(Strict):
+    """What a suite is played on."""
+
+    sites: tuple[str, ...]
+    """In the places of the paper's Biobank, OASIS and Whitehall; more for leave-one-out."""
+    label: str = "age"
+    """Table 2: the label that the training scans are biased in."""
+    border: float = 60.0
+    """Table 2: the second site's training scans lie above it, the first site's below border + overlap."""
+    overlaps: tuple[float, ...] = Field((5.0, 10.0, 15.0), min_length=1)
+    """Table 2: widths of the overlap, in the label's unit."""
+
+
+class Published(Strict):
+    """A row as the paper prints it."""
+
+    mae: dict[str, tuple[float, float]]
+    """Of each site: mean absolute error and its SD over people, in years."""
+    scanner: float | None = None
+    """Scanner accuracy in percent; on which scans it was measured the paper does not say."""
+
+
+class Row(Strict):
+    """One training, repeated over seeds."""
+
+    id: str = Field(pattern=r"^[\w-]+$")
+    """Also the beginning of its folders' names."""
+    title: str
+    sites: tuple[str, ...]
+    """Trained on; the other sites of the suite are evaluated all the same."""
+    training: Training
+    main: Selection | None = None
+    """X_p; that of the base configuration if not given."""
+    unlearn: Selection | Literal["base", "main"] = "base"
+    """X_u: a rule, that of the base configuration, or X_p itself."""
+    paper: Published | None = None
+
+    def configure(self, base: RunConfig, *, suite: str, seed: int) -> RunConfig:
+        """The row as a run of one seed.
+
+        Raises:
+            UserError: the base configuration lacks a stage that this row is made of.
+        """
+        unlearn = (
+            {"base": base.data.unlearn, "main": None}[self.unlearn] if isinstance(self.unlearn, str) else self.unlearn
+        )
+        changed = base.model_copy(
+            update={
+                "sites": self.sites,
+                "seed": seed,
+                "stages": _stages(base, self.training),
+                "data": base.data.model_copy(update={"main": self.main or base.data.main, "unlearn": unlearn}),
+                "tracking": base.tracking.model_copy(
+                    update={
+                        "experiment": f"{base.tracking.experiment}-{suite}",
+                        "run_name": f"{self.id} seed {seed}",
+                        "tags": base.tracking.tags | {"suite": suite, "row": self.id, "seed": str(seed)},
+                    }
+                ),
+            }
+        )
+        return RunConfig.read(changed.model_dump(mode="json"), f"row {self.id}")
+
+
+class Contrast(Strict):
+    """Two rows that are compared person by person."""
+
+    row: str
+    against: str
+    sites: tuple[str, ...]
+    """At which the errors are compared."""
+
+
+class Suite(Strict):
+    """Everything that a table is rebuilt from, beside the run folders; stored as OUT/suite.json."""
+
+    name: str
+    title: str
+    sites: tuple[str, ...]
+    """Evaluated in every row."""
+    rows: tuple[Row, ...]
+    contrasts: tuple[Contrast, ...]
+    pooled: bool = False
+    """Also average the contrasts over their sites: every contrast is about a site of its own."""
+    seeds: tuple[int, ...] = ()
+
+
+def _stages(base: RunConfig, training: Training) -> tuple[StageConfig, ...]:
+    """Normal training takes as many epochs as the base configuration's stages together, so that rows differ in method only."""
+    if training == "unlearning":
+        if base.stages[-1].method.name == "standard":
+            raise UserError("the base configuration has no stage that unlearns; give one such as --preset demo")
+        return base.stages
+    normal = next((stage for stage in base.stages if stage.method.name == "standard"), None)
+    if normal is None:
+        raise UserError(
+            "the base configuration has no stage with method standard, which rows of normal training are made of; add one"
+        )
+    method = normal.method.model_copy(update={"loss": "pooled" if training == "normal" else "per_domain"})
+    epochs = sum(stage.epochs for stage in base.stages)
+    return (normal.model_copy(update={"name": "standard", "method": method, "epochs": epochs}),)
+
+
+def need_sites(arena: Arena, suite: str, fewest: int) -> tuple[str, ...]:
+    """The first sites of the arena.
+
+    Raises:
+        UserError: there are too few.
+    """
+    if len(arena.sites) < fewest:
+        raise UserError(
+            f"{suite} needs {fewest} sites, not {len(arena.sites)} ({', '.join(arena.sites)}); name them with --sites"
+        )
+    return arena.sites[:fewest]
