@@ -41,7 +41,7 @@ def evaluate(run: Path, stage: str, shards: str | None = None) -> Path:
     else:
         study = read_study(shards)
     refuse_other_preparation(model, study)
-    rows = study.table.index.to_numpy()
+    rows = study.table.index.to_numpy(copy=True)  # pandas gives no right to write
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for part in model.parts.values():
         part.to(device)

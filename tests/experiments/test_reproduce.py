@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,9 @@ def told(*arguments, **named):
 engine.take_step = told
 run()
 """
+
+
+FIRST, SECOND = "04-normal-BO-seed0", "08-unlearning-BO-seed0"
 
 
 class Trainings:
@@ -71,49 +76,74 @@ def small_suite() -> Suite:
     return whole.model_copy(update={"rows": rows, "contrasts": whole.contrasts[:1], "seeds": (0,)})
 
 
-def test_a_suite_is_interrupted_and_goes_on(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second training is told to stop: it goes on in the middle, the first one is not run again, and then none is."""
-    suite, base, out = small_suite(), tiny(shards), tmp_path / "out"
-    trainings = Trainings()
-    monkeypatch.setattr(suites.subprocess, "Popen", trainings)
-    with pytest.raises(SystemExit) as ended:
-        reproduce(suite, base, out)
-    assert ended.value.code == STATUS
-    first, second = "04-normal-BO-seed0", "08-unlearning-BO-seed0"
-    assert trainings.started == [first, second]
-    before = (out / first / "metrics.jsonl").read_bytes()
-    half = table.read(out)
-    assert {cell.row.id for cell in half.cells} == {"04-normal-BO"}
-    assert half.lead.startswith("1 of 2 trainings done")
-    assert not half.differences
+@dataclass(frozen=True)
+class Played:
+    """What came of a suite whose second training was told to stop, and which was started three times."""
 
-    reproduce(suite, base, out)
-    assert trainings.started == [first, second, second]
-    assert "going on with stage" in (out / f"{second}.log").read_text()
-    assert (out / first / "metrics.jsonl").read_bytes() == before
-    reproduce(suite, base, out)
-    assert len(trainings.started) == 3
-    assert {path.name for path in out.glob("*/row.json") for path in [path.parent]} == {first, second}
+    out: Path
+    started: list[list[str]]
+    """Trainings begun by each start."""
+    first_alone: bytes
+    """metrics.jsonl of the first row after the first start."""
+    half: str
+    """The table after the first start."""
 
-    whole = table.read(out)
-    unseen = json.loads((out / second / "unlearning" / "summary.json").read_text())
-    assert unseen["trained_on"] == ["alpha", "beta"]
-    assert {cell.measure for cell in whole.cells} >= {"alpha", "beta", "gamma", "external MAE"}
-    shown = next(cell for cell in whole.cells if cell.row.id.startswith("08") and cell.measure == "gamma")
-    assert shown.mean == unseen["splits"]["test"]["gamma"]["mae"]
-    assert shown.paper == 4.60
 
-    page = table.write(whole).read_text()
-    assert "4.60 ± 3.47" in page
-    assert "Differences" in page
-    assert write_report([out / second]).is_file()  # a page of its own with a site that it was not trained on
-
-    alone = tmp_path / "files"
-    shutil.copytree(
-        out, alone, ignore=shutil.ignore_patterns("checkpoints", "model", "*.yaml.*", "*.log", "index.html")
-    )
+@pytest.fixture(scope="module")
+def played(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Two rows: interrupted, gone on with, and started once more; the shards are gone afterwards."""
+    suite, base, out, trainings = small_suite(), tiny(shards), tmp_path_factory.mktemp("suite"), Trainings()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(suites.subprocess, "Popen", trainings)
+        with pytest.raises(SystemExit) as ended:
+            reproduce(suite, base, out)
+        assert ended.value.code == STATUS
+        begun, half = [len(trainings.started)], table.markdown(table.read(out))
+        first_alone = (out / FIRST / "metrics.jsonl").read_bytes()
+        for _ in range(2):
+            reproduce(suite, base, out)
+            begun.append(len(trainings.started))
     shutil.rmtree(shards)
-    assert table.markdown(table.read(alone)) == table.markdown(whole)
+    started = [trainings.started[start:stop] for start, stop in pairwise([0, *begun])]
+    return Played(out, started, first_alone, half)
+
+
+def test_a_suite_is_interrupted_and_goes_on(played: Played) -> None:
+    """The stopped training goes on in the middle, the one before it is not run again, and in the end none is."""
+    assert played.started == [[FIRST, SECOND], [SECOND], []]
+    assert "going on with stage" in (played.out / f"{SECOND}.log").read_text()
+    assert (played.out / FIRST / "metrics.jsonl").read_bytes() == played.first_alone
+    assert {path.parent.name for path in played.out.glob("*/row.json")} == {FIRST, SECOND}
+
+
+def test_a_half_done_suite_has_a_table(played: Played) -> None:
+    """The row that is done is shown, the other one has the paper's cells alone, and nothing is compared."""
+    row, other = (line for line in played.half.splitlines() if line.startswith(("| 4.", "| 8.")))
+    assert "1 of 2 trainings done" in played.half
+    assert "(1 seed)" in row
+    assert "(1 seed)" not in other
+    assert "paper 4.60 ± 3.47" in other
+    assert "−" not in played.half
+
+
+def test_a_site_that_was_not_trained_on_is_evaluated(played: Played) -> None:
+    """Every row shows all sites of the suite; the unseen one is marked, and the run's own page takes it too."""
+    summary = json.loads((played.out / SECOND / "unlearning" / "summary.json").read_text())
+    assert summary["trained_on"] == ["alpha", "beta"]
+    found = table.read(played.out)
+    unseen = next(cell for cell in found.cells if cell.row.id.startswith("08") and cell.measure == "gamma")
+    assert unseen.mean == summary["splits"]["test"]["gamma"]["mae"]
+    assert (unseen.paper, unseen.paper_sd) == (4.60, 3.47)
+    assert "4.60 ± 3.47" in table.write(found).read_text()
+    assert [each.measure for each in found.differences][:3] == ["alpha", "beta", "gamma"]
+    assert write_report([played.out / SECOND]).is_file()
+
+
+def test_the_table_is_rebuilt_from_files_alone(played: Played, tmp_path: Path) -> None:
+    """Without shards, checkpoints, models, logs and MLflow, and elsewhere, the table is the same."""
+    left_out = shutil.ignore_patterns("checkpoints", "model", "*-seed0.yaml", "*.log", "index.html", "mlflow.db")
+    shutil.copytree(played.out, tmp_path / "copy", ignore=left_out)
+    assert table.markdown(table.read(tmp_path / "copy")) == table.markdown(table.read(played.out))
 
 
 def test_another_configuration_is_refused(planted_shards: Path, tmp_path: Path) -> None:
