@@ -39,3 +39,23 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     """The error names the folder and the remedy."""
     with pytest.raises(UserError, match="no run folder"):
         CliRunner().invoke(app, ["report", str(tmp_path)], catch_exceptions=False)
+
+
+def test_compare_prints_runs_side_by_side(run: Path, tmp_path: Path) -> None:
+    """Both runs' rows, a page where asked for, and what MLflow lacks."""
+    other = shutil.copytree(run, tmp_path / "other")
+    out = tmp_path / "compared.html"
+    result = CliRunner().invoke(app, ["compare", str(run), str(other), "--out", str(out)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.stdout.count("unlearning") >= 2
+    assert "MLflow: does not hold run, other; `distunlearn sync`" in result.stdout
+    assert out.is_file()
+
+
+def test_reproduce_names_the_suites(tmp_path: Path) -> None:
+    """A suite that does not exist, and a folder that holds none, are one line each."""
+    given = ["--out", str(tmp_path), "--preset", "demo", "--shards", str(tmp_path)]
+    with pytest.raises(UserError, match="no suite 'table9'; there are table1"):
+        CliRunner().invoke(app, ["reproduce", "table9", *given], catch_exceptions=False)
+    with pytest.raises(UserError, match=r"suite\.json"):
+        CliRunner().invoke(app, ["reproduce", "table1", "--out", str(tmp_path), "--table-only"], catch_exceptions=False)
