@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.stats import t
 
+from distunlearn.evaluate.measure import predicted
 from distunlearn.evaluate.stage import PERSON, read_predictions
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
 from distunlearn.evaluate.verdict import main_set
@@ -94,13 +95,13 @@ def _cell(row: Row, measure: str, mine: pd.DataFrame) -> Cell:
 def _figures(stage: Path, row: Row, suite: Suite) -> Iterator[dict[str, Any]]:
     """The figures of one run."""
     summary = read_json(stage / SUMMARY)["splits"].get("test", {})
-    errors = {site: summary[site] for site in suite.sites if "mae" in summary.get(site, {})}
+    errors = {site: summary[site] for site in suite.sites if "error" in summary.get(site, {})}
     for site, cell in errors.items():
-        yield {"measure": site, "value": cell["mae"], "sd": cell["sd"], "beside": cell["median_error"]}
+        yield {"measure": site, "value": cell["error"], "sd": cell["sd"], "beside": cell["constant_error"]}
     told = scanner(stage)
     if told is not None:
         yield {"measure": SCANNER, "value": told.accuracy, "beside": told.floor, "chance": told.chance}
-    unseen = [cell["mae"] for site, cell in errors.items() if site not in row.sites]
+    unseen = [cell["error"] for site, cell in errors.items() if site not in row.sites]
     if unseen:
         external = float(np.mean(unseen))
         yield {"measure": EXTERNAL, "value": external}
@@ -162,10 +163,11 @@ def _compared(contrast: Contrast, pairs: Sequence[tuple[Path, Path]]) -> Iterato
 
 
 def _test_errors(stage: Path) -> "pd.Series[float]":
-    """The mean absolute error of each person's test scans, by site and person."""
+    """The mean error of each person's test scans, by site and person."""
     table = read_predictions(stage)
     table = table[table["split"] == "test"].dropna(subset=["target"])
-    return (table["prediction"] - table["target"]).abs().groupby([table["site"], table[PERSON]]).mean()
+    errors = pd.Series(predicted(stage.parent).measure.of(table), table.index)
+    return errors.groupby([table["site"], table[PERSON]]).mean()
 
 
 def paired(apart: Float[ndarray, "S P"]) -> Interval:

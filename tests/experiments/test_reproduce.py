@@ -25,14 +25,14 @@ from distunlearn.report import write_report
 # The command line, in a process that is told to stop in the middle of a step of its last stage.
 TOLD = """
 import os, signal
-from distunlearn.engine import train as engine
+from distunlearn.engine import trainer
 from distunlearn.cli import run
-honest, steps = engine.take_step, iter(range(1, 1000))
+honest, steps = trainer.take_step, iter(range(1, 1000))
 def told(*arguments, **named):
     if next(steps) == 5:
         os.kill(os.getpid(), signal.SIGTERM)
     return honest(*arguments, **named)
-engine.take_step = told
+trainer.take_step = told
 run()
 """
 
@@ -132,7 +132,7 @@ def test_a_site_that_was_not_trained_on_is_evaluated(played: Played) -> None:
     assert summary["trained_on"] == ["alpha", "beta"]
     found = table.read(played.out)
     unseen = next(cell for cell in found.cells if cell.row.id.startswith("08") and cell.measure == "gamma")
-    assert unseen.mean == summary["splits"]["test"]["gamma"]["mae"]
+    assert unseen.mean == summary["splits"]["test"]["gamma"]["error"]
     assert (unseen.paper, unseen.paper_sd) == (4.60, 3.47)
     assert "4.60 ± 3.47" in table.write(found).read_text()
     assert [each.measure for each in found.differences][:3] == ["alpha", "beta", "gamma"]

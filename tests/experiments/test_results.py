@@ -43,7 +43,7 @@ def test_the_table_says_what_the_runs_say(out: Path) -> None:
     suite = read_suite(out)
     cell = next(cell for cell in found.cells if cell.row.id.startswith("07") and cell.measure == "oasis")
     runs = [stages_done(folder_of(out, suite.rows[0], seed))[0] for seed in (0, 1)]
-    errors = [read_json(stage / "summary.json")["splits"]["test"]["oasis"]["mae"] for stage in runs]
+    errors = [read_json(stage / "summary.json")["splits"]["test"]["oasis"]["error"] for stage in runs]
     assert cell.seeds == 2
     assert cell.mean == pytest.approx(np.mean(errors))
     assert cell.sd_seeds == pytest.approx(np.std(errors, ddof=1))
