@@ -160,7 +160,7 @@ def test_another_configuration_is_refused(planted_shards: Path, tmp_path: Path) 
 
 def test_a_training_that_fails_is_named(planted_shards: Path, tmp_path: Path) -> None:
     """The line names the row, the status and the log, and the suite stops there."""
-    base = tiny(planted_shards).model_copy(update={"shards": planted_shards / "nowhere"})
+    base = tiny(planted_shards / "nowhere")
     with pytest.raises(
         UserError, match=r"04-normal-BO-seed0: its training ended with status 2: .*04-normal-BO-seed0\.log"
     ):
