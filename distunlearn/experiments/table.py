@@ -31,9 +31,9 @@ from distunlearn.shard_format import MISSING
 
 TABLE, DIFFERENCES, MARKDOWN, PAGE = "table.tsv", "differences.tsv", "table.md", "index.html"
 NOTE = (
-    "Ours: mean absolute error on test scans, mean ± SD over people, (± SD over seeds); below it the error of answering everybody "
-    "with the median training target. * not trained on. Scanner accuracy: balanced, in percent, strongest fresh probe on "
-    "held-out scans (± SD over seeds); below it chance and what age with the model's own error reaches. "
+    "Ours: mean absolute error on test scans, mean ± SD over people; below it the SD over seeds and the error of answering "
+    "everybody with the median training target. * not trained on. Scanner accuracy: balanced, in percent, strongest fresh probe on "
+    "held-out scans; below it the SD over seeds, chance and what age with the model's own error reaches. "
     "The paper's cells are of UK Biobank, OASIS and Whitehall II, with SD over people and no seeds."
 )
 DIFFERENCES_NOTE = (
@@ -41,6 +41,8 @@ DIFFERENCES_NOTE = (
     "scanner accuracy in points, paired by seed, Student's interval."
 )
 Lines = list[list[str]]
+Show = Callable[[str, list[str]], str]
+"""A cell from its figure and what stands below it."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Table:
             f"seeds {', '.join(map(str, self.suite.seeds))}; sites {', '.join(self.suite.sites)}"
         )
 
-    def rows(self, show: Callable[[str, str], str]) -> Lines:
-        """Title, then a cell a column, `show(figure, what stands below it)`."""
+    def rows(self, show: Show) -> Lines:
+        """Title, then a cell a column, as `show` puts it."""
         found = {(cell.row.id, cell.measure): cell for cell in self.cells}
         return [
             [row.title, *(_shown(row, name, found.get((row.id, name)), show) for name in self.head)]
@@ -112,7 +114,7 @@ def write(table: Table) -> Path:
 
 def markdown(table: Table) -> str:
     """The table and the differences, for a document."""
-    rows = table.rows(lambda figure, below: f"{figure}<br>{below}" if below else figure)
+    rows = table.rows(lambda figure, below: "<br>".join([figure, *below]))
     parts = [
         f"# {table.suite.title}", table.lead, _markdown(["row", *table.head], rows), NOTE,
         "## Differences", _markdown(["rows", "measure", "seeds", "difference [95%]"], table.compared()), DIFFERENCES_NOTE,
@@ -125,7 +127,7 @@ def _markdown(head: Sequence[str], rows: Lines) -> str:
 
 
 def _page(table: Table) -> str:
-    rows = table.rows(lambda figure, below: html.two_lines(figure, below) if below else escape(figure))
+    rows = table.rows(lambda figure, below: html.two_lines(figure, "; ".join(below)))
     shown = [[escape(title), *found] for title, *found in rows]
     apart = [[escape(cell) for cell in line] for line in table.compared()]
     figures = [html.figure(drawn, title, caption) for title, caption, drawn in drawings(table.out, table.suite)]
@@ -156,7 +158,7 @@ def show(table: Table) -> None:
     )
     for name in ("", *table.head):
         grid.add_column(name, justify="right" if name else "left")
-    for line in table.rows(lambda figure, below: f"{figure}\n{below}" if below else figure):
+    for line in table.rows(lambda figure, below: "\n".join([figure, *below])):
         grid.add_row(*line)
     console = Console()
     console.print(grid)
@@ -164,19 +166,20 @@ def show(table: Table) -> None:
         console.print(f"{title}, {measure}: {difference}", highlight=False)
 
 
-def _shown(row: Row, measure: str, cell: Cell | None, show: Callable[[str, str], str]) -> str:
+def _shown(row: Row, measure: str, cell: Cell | None, show: Show) -> str:
     if cell is None:
         paper = row.paper.mae.get(measure) if row.paper else None
-        return show("–", f"paper {paper[0]:.2f} ± {paper[1]:.2f}" if paper else "")
-    seeds = f" (± {cell.sd_seeds:.2f}, {cell.seeds} seeds)" if cell.seeds > 1 else " (1 seed)"
+        return show("–", [f"paper {paper[0]:.2f} ± {paper[1]:.2f}"] if paper else [])
+    below = [f"± {cell.sd_seeds:.2f}, {cell.seeds} seeds" if cell.seeds > 1 else "1 seed"]
     if measure == SCANNER:
-        beside = f"chance {cell.chance:.0f}, age alone {cell.beside:.0f}"
-        return show(f"{cell.mean:.0f}{seeds}", beside + ("" if math.isnan(cell.paper) else f"; paper {cell.paper:.0f}"))
+        below.append(f"chance {cell.chance:.0f}, age alone {cell.beside:.0f}")
+        below += [] if math.isnan(cell.paper) else [f"paper {cell.paper:.0f}"]
+        return show(f"{cell.mean:.0f}", below)
     people = "" if math.isnan(cell.sd_people) else f" ± {cell.sd_people:.2f}"
-    unseen = "*" if not math.isnan(cell.sd_people) and measure not in row.sites else ""
-    below = [] if math.isnan(cell.beside) else [f"median {cell.beside:.2f}"]
+    unseen = "*" if measure not in {*row.sites, EXTERNAL, OPENBHB} else ""
+    below += [] if math.isnan(cell.beside) else [f"median {cell.beside:.2f}"]
     below += [] if math.isnan(cell.paper) else [f"paper {cell.paper:.2f} ± {cell.paper_sd:.2f}"]
-    return show(f"{cell.mean:.2f}{people}{unseen}{seeds}", "; ".join(below))
+    return show(f"{cell.mean:.2f}{people}{unseen}", below)
 
 
 def _interval(interval: Interval) -> str:
