@@ -127,7 +127,7 @@ def _markdown(head: Sequence[str], rows: Lines) -> str:
 
 
 def _page(table: Table) -> str:
-    rows = table.rows(lambda figure, below: html.two_lines(figure, "; ".join(below)))
+    rows = table.rows(_cell)
     shown = [[escape(title), *found] for title, *found in rows]
     apart = [[escape(cell) for cell in line] for line in table.compared()]
     figures = [html.figure(drawn, title, caption) for title, caption, drawn in drawings(table.out, table.suite)]
@@ -140,6 +140,11 @@ def _page(table: Table) -> str:
         html.section("What must not be concluded", html.bullets(LIMITS)),
     ]
     return whole_page(table.suite.title, table.lead, body, simulated=_simulated(table))
+
+
+def _cell(figure: str, below: list[str]) -> str:
+    """A line each, so that the table is not wider than the page."""
+    return escape(figure) + "".join(f"<small>{escape(line)}</small>" for line in below)
 
 
 def _simulated(table: Table) -> bool:
