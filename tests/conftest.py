@@ -1,11 +1,18 @@
 """Fixtures that several folders of tests share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from fabricated_run import write_run
+from hypothesis import settings
 from planted_study import write_shards
+
+# A machine that is busy is no failure: nothing is timed here.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

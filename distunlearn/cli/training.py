@@ -62,15 +62,8 @@ def launch(
         options += ["--num_processes", str(nproc)]
     if config_file is None:
         # --multi_gpu even without a GPU: with --cpu Accelerate starts one process and says nothing.
-        options += [
-            "--num_machines",
-            "1",
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-            *(["--multi_gpu"] if nproc != 1 else []),
-        ]
+        options += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        options += ["--multi_gpu"] if nproc != 1 else []
     full = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "distunlearn", *command]
     os.execv(sys.executable, full)
 

@@ -11,8 +11,12 @@ from typer.testing import CliRunner
 from distunlearn.cli import app
 from distunlearn.errors import UserError
 
-# Says which of how many processes it is, in the place of the `distunlearn` package that `launch` starts.
-ECHO = "import os, sys; print(os.environ.get('RANK', '0'), os.environ.get('WORLD_SIZE', '1'), sys.argv[1:])"
+# Notes which of how many processes it is, in the place of the `distunlearn` package that `launch` starts.
+NOTE = """
+import os, sys
+rank, world_size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+open(f"rank-{rank}", "w").write(f"{world_size} {sys.argv[1:]}")
+"""
 
 
 @pytest.mark.distributed
@@ -20,7 +24,7 @@ ECHO = "import os, sys; print(os.environ.get('RANK', '0'), os.environ.get('WORLD
 def test_starts_as_many_processes_as_asked(nproc: int, tmp_path: Path) -> None:
     """Every process gets its rank, the true number of ranks, and the command with its options as they were typed."""
     (tmp_path / "distunlearn").mkdir()
-    (tmp_path / "distunlearn/__main__.py").write_text(ECHO)
+    (tmp_path / "distunlearn/__main__.py").write_text(NOTE)
     start = "from distunlearn.cli import run; import sys; sys.path.insert(0, ''); run()"
     command = [sys.executable, "-c", start, "launch", "--nproc", str(nproc), "train", "--out", "x", "--set", "a=1"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
@@ -28,8 +32,8 @@ def test_starts_as_many_processes_as_asked(nproc: int, tmp_path: Path) -> None:
     real = str(Path(__file__).parents[2])
     command[2] = f"import sys; sys.path.insert(0, {real!r}); {start}"
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    said = sorted(line for line in done.stdout.splitlines() if "train" in line)
-    assert said == [f"{rank} {nproc} ['train', '--out', 'x', '--set', 'a=1']" for rank in range(nproc)]
+    notes = {path.name: path.read_text() for path in tmp_path.glob("rank-*")}
+    assert notes == {f"rank-{rank}": f"{nproc} ['train', '--out', 'x', '--set', 'a=1']" for rank in range(nproc)}
     assert "defaults used instead" not in done.stderr
 
 
