@@ -162,7 +162,9 @@ def _labels(config: RunConfig) -> tuple[str, ...]:
     if not config.task.targets and any(term.loss == "alignment" and term.label is None for term in terms):
         raise UserError("method.label: a segmentation has no target to compare scans at; name a label, such as age")
     if config.engine.pieces > 1 and any(LOSSES[term.loss].reads == "features" for term in terms):
-        raise UserError("engine.pieces: an alignment compares all scans of a batch, which cannot be cut; set pieces to 1")
+        raise UserError(
+            "engine.pieces: an alignment compares all scans of a batch, which cannot be cut; set pieces to 1"
+        )
     compared = [term.label for term in terms if term.label is not None]
     columns = [confound.column for confound in config.confounds.values()]
     return tuple(dict.fromkeys([*config.task.targets, *columns, *compared]))

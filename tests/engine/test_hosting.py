@@ -52,5 +52,7 @@ def test_features_leave_a_site_only_where_the_configuration_says_so(kind: str) -
     settings = ("data.placement.kind=federated", "stages.1.learning_rate=0.001")
     with pytest.raises(UserError, match="features would leave them"):
         Hosting.read(tiny(Path("none"), *settings, method % "nothing"), Runtime(EngineConfig()))
-    with pytest.raises(UserError, match="a federated run needs"):  # the next check, which this single process does not pass
+    with pytest.raises(
+        UserError, match="a federated run needs"
+    ):  # the next check, which this single process does not pass
         Hosting.read(tiny(Path("none"), *settings, method % "features"), Runtime(EngineConfig()))
