@@ -10,7 +10,7 @@ export PATH OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true
 if [ -n "${QUICK:-}" ]; then
     out=demo-quick people="--biobank 150 --oasis 60 --whitehall 50 --travelling 12" epochs=3
 else
-    out=demo people="--scale 0.15 --travelling 60" epochs=10
+    out=demo people="--scale 0.1 --travelling 60" epochs=8
 fi
 
 say() { printf '\n== %s\n' "$*"; }

@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     out: Annotated[Path, typer.Option(help="The run folder; a run that was stopped there goes on.")],
-    config: Annotated[Path | None, typer.Option(help="YAML file; see docs/configuration.md.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file; RUN/config.yaml of any run shows its keys.")] = None,
     preset: Annotated[
         str | None, typer.Option(help="A configuration that comes with the package: demo, authors, …")
     ] = None,
