@@ -25,7 +25,7 @@ fi
 
 say "docker/Dockerfile, for a CPU"
 buildah "${store[@]}" build --quiet --network host "${mounts[@]}" --file "$root/docker/Dockerfile" --tag distunlearn:cpu \
-    --build-arg BASE_IMAGE=localhost/base --build-arg "TORCH_INDEX=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}" "$root"
+    --build-arg BASE_IMAGE=localhost/base --build-arg "TORCH_INDEX=${TORCH_INDEX:-}" "$root"
 buildah "${store[@]}" images
 
 say "run it"
