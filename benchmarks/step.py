@@ -97,6 +97,8 @@ def ours(scans: RoleBatch, *, share: bool = True, pieces: int = 1, **engine: obj
     """A step of this package."""
     runtime = Runtime(EngineConfig(**engine))  # type: ignore[arg-type]
     wrapped = {name: runtime.wrap(part) for name, part in parts(tuple(scans.batch.volume.shape[2:])).items()}
+    if runtime.config.compile:
+        wrapped["encoder"].compile()
     task = Regression(RegressionConfig(), torch.zeros(1), torch.ones(1))
     network = Network(wrapped, task, {"site": Confound.site(SITES)}, ("age",), runtime.precision)
     method = UnlearningConfig(share_forward=share)
@@ -110,7 +112,7 @@ def authors(scans: RoleBatch) -> Step:
     As theirs it back-propagates the domain loss through the encoder, although only the head is then updated.
     """
     net, (values, _, _, domain, target, _) = parts(tuple(scans.batch.volume.shape[2:])), scans.batch
-    encoder, task_head, domain_head = net.values()
+    encoder, task_head, domain_head = (part.to(values.device) for part in net.values())
     both = Adam([*encoder.parameters(), *task_head.parameters()])
     of_head, of_encoder = Adam(domain_head.parameters()), Adam(encoder.parameters())
 
@@ -130,7 +132,7 @@ def authors(scans: RoleBatch) -> Step:
 
 def limit(scans: RoleBatch) -> Step:
     """Two forward and backward passes of the encoder, and nothing else."""
-    encoder = parts(tuple(scans.batch.volume.shape[2:]))["encoder"]
+    encoder = parts(tuple(scans.batch.volume.shape[2:]))["encoder"].to(scans.batch.volume.device)
 
     def step() -> None:
         for _ in range(2):

@@ -55,7 +55,7 @@ class Job:
             yield {role: RoleBatch(batch, self._subjects(role, step)) for role, batch in batches.items()}
 
     def _subjects(self, role: Role, step: int) -> Int[Tensor, " N"]:
-        return torch.as_tensor(self.plans[role].counts(step), device=self.runtime.device)
+        return torch.as_tensor(self.plans[role].counts(step)).to(self.runtime.device, non_blocking=True)
 
     def evaluation(self, split: str) -> Iterator[Batch]:
         """This rank's share of all scans of a split, each once; targets are NaN where there are none."""

@@ -83,7 +83,7 @@ class Confound(Strict):
             return domain
         if self.kind == "continuous":
             return (values - self.cuts[0]) / self.cuts[1]
-        cuts = torch.tensor(self.cuts, device=values.device, dtype=values.dtype)
+        cuts = torch.tensor(self.cuts, dtype=values.dtype).to(values.device, non_blocking=True)
         return torch.searchsorted(cuts, values.contiguous(), right=self.kind == "binned")
 
     def adversary(self, output: Float[Tensor, "B H K"], truth: Tensor) -> Float[Tensor, " B"]:

@@ -51,13 +51,15 @@ class Classification:
 
     def classes(self, truth: Float[Tensor, " B"]) -> Tensor:
         """Index of each scan's class, -1 where the label is missing or none of the training's."""
-        found = truth[:, None] == self.values.to(truth)
+        found = truth[:, None] == self.values.to(truth, non_blocking=True)
         return torch.where(found.any(dim=1), found.long().argmax(dim=1), -1)
 
     def loss(self, output: Float[Tensor, "B C"], truth: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         r"""$L_n$ of eq. (1): $-w_c \log p_c$ of the true class c; 0 where it is not known."""
         classes = self.classes(truth)
-        loss = F.cross_entropy(output, classes, self.weights.to(output), reduction="none", ignore_index=-1)
+        loss = F.cross_entropy(
+            output, classes, self.weights.to(output, non_blocking=True), reduction="none", ignore_index=-1
+        )
         assert isinstance(loss, Tensor)
         return loss
 

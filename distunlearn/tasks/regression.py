@@ -52,7 +52,10 @@ class Regression:
 
     def loss(self, output: Float[Tensor, "B T"], truth: Float[Tensor, "B T"]) -> Float[Tensor, " B"]:
         """$L_n$ of eq. (1), one value a subject: mean over its known targets, in standardised units."""
-        known = torch.where(truth.isnan(), output.detach(), (truth - self.mean.to(truth)) / self.sd.to(truth))
+        mean, sd = (
+            value.to(truth, non_blocking=True) for value in (self.mean, self.sd)
+        )  # a step never waits for the device
+        known = torch.where(truth.isnan(), output.detach(), (truth - mean) / sd)
         return mean_over_labelled(self._each(output, known), truth)
 
     def _each(self, output: Float[Tensor, "B T"], target: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:

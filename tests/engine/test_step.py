@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from distunlearn.config import EngineConfig, StageConfig
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, StepBatch, take_step, unwrapped
+from distunlearn.engine.step import Network, RoleBatch, StepBatch, take_step, unwrapped
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import (
     METHODS,
@@ -82,6 +82,16 @@ def shares(step: int, rank: int, world: int, *, layout: str, distinct: bool) -> 
     return {"main": mine, role_of(SITE): theirs if distinct else mine, role_of("sex"): sexes}
 
 
+def on(device: torch.device, batches: StepBatch, dtype: torch.dtype | None = None) -> StepBatch:
+    """The same step on a device; roles that share a batch share it there too."""
+    moved: dict[int, RoleBatch] = {}
+    for own in batches.values():
+        batch = own.batch.to(device)
+        batch = batch._replace(volume=batch.volume.to(dtype or batch.volume.dtype))
+        moved[id(own)] = RoleBatch(batch, own.subjects.to(device))
+    return {role: moved[id(own)] for role, own in batches.items()}
+
+
 def weights(net: Network) -> dict[str, Tensor]:
     """All weights by name, as copies."""
     return {
@@ -109,6 +119,8 @@ def trained(
     updates = build_updates(stage, net, runtime or Runtime(EngineConfig()))
     for step in range(steps):
         batches = shares(step, rank, world, layout=layout, distinct=distinct)
+        if runtime is not None and runtime.device.type == "cuda":
+            batches = on(runtime.device, batches)
         take_step(net, phases_of(config), batches, updates, pieces=pieces)
     return weights(net)
 
