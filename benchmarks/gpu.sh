@@ -26,13 +26,13 @@ say "Step"
 say "A training of the authors' network at 1x128x128x32, fed from shards"
 "$python" -m distunlearn simulate "$out/study" --biobank 120 --oasis 60 --whitehall 60 --travelling 0 || failed=1
 "$python" -m distunlearn shard "$out/study" "$out/shards" || failed=1
-for levers in "precision=no" "precision=bf16 engine.channels_last=true engine.fused=true"; do
+for name in float32 bf16; do
     settings=(--set tracking.enabled=false --set encoder.norm=sync --set stages.0.epochs=4 --set stages.1.epochs=8)
-    for lever in $levers; do settings+=(--set "engine.${lever#engine.}"); done
-    run="$out/run-${levers%% *}"
+    [ $name = bf16 ] && settings+=(--set engine.precision=bf16 --set engine.compile=true)
+    run=$out/run-$name
     "$python" -m distunlearn train --preset authors --shards "$out/shards" --out "$run" "${settings[@]}" >"$run.log" 2>&1 \
         || { failed=1; tail -n 20 "$run.log"; }
-    "$python" - "$run" "$levers" <<'PYTHON' || failed=1
+    "$python" - "$run" $name <<'PYTHON' || failed=1
 import json, statistics, sys
 lines = [json.loads(line) for line in open(f"{sys.argv[1]}/metrics.jsonl")]
 for stage in ("standard", "unlearning"):

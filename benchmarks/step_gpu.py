@@ -25,7 +25,6 @@ def main() -> None:
     given = parser.parse_args()
     cpu = batch(given.batch, tuple(given.size))
     scans = RoleBatch(cpu.batch.to("cuda"), cpu.subjects.cuda())
-    torch.backends.cudnn.benchmark = True
     plain: dict[str, Step] = {
         "limit: two forwards and backwards of the encoder": limit(scans),
         "the authors' schedule, mended": authors(scans),
@@ -38,15 +37,16 @@ def main() -> None:
         "the paper's three forwards, bf16": ours(scans, share=False, precision="bf16"),
         "ours, bf16, channels last": ours(scans, precision="bf16", channels_last=True),
         "ours, bf16, channels last, fused": ours(scans, precision="bf16", channels_last=True, fused=True),
-        "ours, bf16, compiled": ours(scans, precision="bf16", fused=True, compile=True),
-        "ours, bf16, channels last, compiled": ours(
-            scans, precision="bf16", channels_last=True, fused=True, compile=True
-        ),
+        "ours, TF32, compiled": ours(scans, compile=True),
+        "ours, bf16, compiled": ours(scans, precision="bf16", compile=True),
+        "ours, bf16, channels last, compiled": ours(scans, precision="bf16", channels_last=True, compile=True),
     }
     torch.backends.cudnn.allow_tf32 = False
     rows = measured(plain, given.rounds)
     torch.backends.cudnn.allow_tf32 = True
     rows |= measured(levers, given.rounds)
+    torch.backends.cudnn.benchmark = False
+    rows |= measured({"ours, bf16, kernels not tried out": ours(scans, precision="bf16")}, given.rounds)
     reference = rows["the paper's three forwards"][0]
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, batch {given.batch} of {given.size}\n")
     print(
@@ -64,6 +64,7 @@ def main() -> None:
 def measured(steps: dict[str, Step], rounds: int) -> dict[str, tuple[float, float, int, int]]:
     """Seconds of the device and of the host, bytes at the peak, and FLOPs of each step; medians of interleaved rounds."""
     flops = {name: counted(step) for name, step in steps.items() if "compiled" not in name}
+    flops |= {name: flops[name.removesuffix(", compiled")] for name in steps if "compiled" in name}
     for step in steps.values():  # further warm-up: compilation, choice of kernels
         step()
         step()
@@ -83,7 +84,7 @@ def measured(steps: dict[str, Step], rounds: int) -> dict[str, tuple[float, floa
             taken[name].append((begun.elapsed_time(ended) / 1e3, host))
             peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated() - held)
     medians = {name: torch.tensor(each).median(dim=0).values.tolist() for name, each in taken.items()}
-    return {name: (*medians[name], peaks[name], flops.get(name, max(flops.values()))) for name in steps}
+    return {name: (*medians[name], peaks[name], flops[name]) for name in steps}
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class StageConfig(Strict):
 class EngineConfig(Strict):
     """How the run works. What changes more of the result than its last digits is off by default and says so."""
 
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision; fp16 scales each loss by itself. Changes the result."""
     pieces: int = Field(1, gt=0)
     """Pieces into which each rank's share of a batch is cut to save memory; gradients are summed and reduced once.

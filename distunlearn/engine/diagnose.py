@@ -41,7 +41,7 @@ def not_finite(job: Job, figures: Mapping[str, float], steps: Sequence[int]) -> 
         )  # fmt: skip
     return RankError(
         f"the loss or its gradient is not finite ({', '.join(names)}, {where}), though all scans are: the training "
-        "diverged; lower the learning rate or set engine.precision=no; nothing of this was saved",
+        "diverged; lower the learning rate or set engine.precision=fp32; nothing of this was saved",
         rank=None, site=None,
     )  # fmt: skip
 

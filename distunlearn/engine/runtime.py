@@ -17,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from distunlearn.config import EngineConfig
+from distunlearn.engine.memory import keep_memory
 from distunlearn.engine.reduction import Traffic, reduce_by
 from distunlearn.errors import UserError
 
@@ -34,6 +35,8 @@ class Runtime:
         self.config, self._traffic = config, traffic
         if config.deterministic:
             be_deterministic()
+        else:
+            torch.backends.cudnn.benchmark = True  # batches have one size: the fastest kernels are found once
         self.store = join(timedelta(minutes=config.timeout_minutes))
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
@@ -45,6 +48,8 @@ class Runtime:
         self.rank: int = self.accelerator.process_index
         self.world_size: int = self.accelerator.num_processes
         self.device: torch.device = self.accelerator.device
+        if self.device.type == "cpu":
+            keep_memory()
         asked = int(os.environ.get("WORLD_SIZE", "1"))
         if self.world_size != asked:
             raise UserError(f"the launcher started {asked} processes but this one sees {self.world_size}; {_REMEDY}")
@@ -57,7 +62,7 @@ class Runtime:
     @property
     def precision(self) -> torch.dtype | None:
         """What parts compute in, where that is not float32."""
-        return {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.config.precision]
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.config.precision]
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """A new scaler for one loss, where gradients of float16 would vanish without."""

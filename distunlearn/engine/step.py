@@ -221,15 +221,25 @@ def reversed_gradient(values: Tensor, strength: float) -> Tensor:
 
 
 def encode(network: Network, phases: Sequence[Phase], batches: StepBatch) -> dict[Role, Tensor]:
-    """The features of every role that the phases need, in one pass; with a graph if one of them moves the encoder."""
+    """The features of every role that the phases need, in one pass with a graph over the scans that move the encoder.
+
+    Scans that heads only look at are encoded apart, without a graph.
+    """
     batch_of = {role: batches[role].batch for phase in phases for role in phase.roles}
-    distinct = list({id(batch): batch for batch in batch_of.values()}.values())
-    volumes = [batch.volume for batch in distinct]
+    distinct = {id(batch): batch for batch in batch_of.values()}
+    moving = {id(batch_of[role]) for phase in phases if "encoder" in phase.updates for role in phase.roles}
+    features = _encoded(network, {key: batch for key, batch in distinct.items() if key in moving}, moves=True)
+    features |= _encoded(network, {key: batch for key, batch in distinct.items() if key not in moving}, moves=False)
+    return {role: features[id(batch)] for role, batch in batch_of.items()}
+
+
+def _encoded(network: Network, batches: Mapping[int, Batch], *, moves: bool) -> dict[int, Tensor]:
+    if not batches:
+        return {}
+    volumes = [batch.volume for batch in batches.values()]
     joined = volumes[0] if len(volumes) == 1 else torch.cat(volumes)
-    moves = any("encoder" in phase.updates for phase in phases)
     features = torch.split(network.call("encoder", joined, moves=moves), [len(volume) for volume in volumes])
-    by_id = {id(batch): part for batch, part in zip(distinct, features, strict=True)}
-    return {role: by_id[id(batch)] for role, batch in batch_of.items()}
+    return dict(zip(batches, features, strict=True))
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from distunlearn.methods.phase import SITE, Phase, Term, head_of, role_of
+from distunlearn.methods.phase import SITE, Loss, Phase, Term, head_of, role_of
 from distunlearn.strict import Strict
 
 
@@ -20,11 +20,10 @@ class StandardConfig(Strict):
 
 
 def standard(config: StandardConfig) -> tuple[Phase, ...]:
-    """The task's update and, beside it, those of domain heads which only watch."""
-    task = Phase(
-        "task", ("encoder", "task_head"), (Term("task" if config.loss == "per_domain" else "task_pooled", "main"),)
-    )
-    return (task, *(told(name, share=False) for name in config.confounds)) if config.domain_head else (task,)
+    """The updates of domain heads, which only watch, and the task's, on the same features."""
+    loss: Loss = "task" if config.loss == "per_domain" else "task_pooled"
+    heads = [told(name, share=index > 0) for index, name in enumerate(config.confounds) if config.domain_head]
+    return (*heads, Phase("task", ("encoder", "task_head"), (Term(loss, "main"),), share=bool(heads)))
 
 
 def told(confound: str, *, weight: float = 1.0, repeat: int = 1, share: bool) -> Phase:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from ranks import batch_of, share_of
+from test_step import on
 from tiny_run import tiny
 from torch import Tensor
 
@@ -40,7 +41,10 @@ def gradients(**engine: object) -> Tensor:
     batch = batch._replace(volume=batch.volume.float(), target=batch.target[:, :1].float())
     whole = share_of(batch, torch.arange(9))
     updates = build_updates(STAGE, network, runtime)
-    outcomes = take_step(network, phases_of(STAGE.method), {"main": whole, "unlearn": whole}, updates)
+    if engine.get("compile"):
+        parts["encoder"].compile()
+    batches = on(runtime.device, {"main": whole, "unlearn": whole}, torch.float32)
+    outcomes = take_step(network, phases_of(STAGE.method), batches, updates)
     assert all(outcome.share.isfinite() for outcome in outcomes.values())
     return torch.cat([p.grad.flatten() for part in parts.values() for p in part.parameters() if p.grad is not None])
 
