@@ -24,6 +24,7 @@ from distunlearn.engine.step import Network, RoleBatch, take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import Confound, UnlearningConfig, phases_of
 from distunlearn.models import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VggConfig, build_encoder
+from distunlearn.models.norm import Norm
 from distunlearn.objectives import confusion
 from distunlearn.tasks import Regression, RegressionConfig
 
@@ -85,18 +86,18 @@ def batch(scans: int, size: tuple[int, ...]) -> RoleBatch:
     )
 
 
-def parts(size: tuple[int, ...]) -> dict[str, nn.Module]:
+def parts(size: tuple[int, ...], norm: Norm = "group") -> dict[str, nn.Module]:
     """The authors' network, the same for all."""
     torch.manual_seed(0)
-    encoder = build_encoder(AUTHORS, size)
+    encoder = build_encoder(AUTHORS.model_copy(update={"norm": norm}), size)
     task_head, domain_head = TaskHead(HeadConfig(), 96, 1), DomainHeads(DomainHeadConfig(), encoder.widths, SITES)
     return {"encoder": encoder, "task_head": task_head, "domain_head": domain_head}
 
 
-def ours(scans: RoleBatch, *, share: bool = True, pieces: int = 1, **engine: object) -> Step:
+def ours(scans: RoleBatch, *, share: bool = True, pieces: int = 1, norm: Norm = "group", **engine: object) -> Step:
     """A step of this package."""
     runtime = Runtime(EngineConfig(**engine))  # type: ignore[arg-type]
-    wrapped = {name: runtime.wrap(part) for name, part in parts(tuple(scans.batch.volume.shape[2:])).items()}
+    wrapped = {name: runtime.wrap(part) for name, part in parts(tuple(scans.batch.volume.shape[2:]), norm).items()}
     if runtime.config.compile:
         wrapped["encoder"].compile()
     task = Regression(RegressionConfig(), torch.zeros(1), torch.ones(1))
