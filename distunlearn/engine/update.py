@@ -7,6 +7,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from distunlearn.engine.clock import Clock
+from distunlearn.errors import UserError
 
 
 class Update:
@@ -31,11 +32,20 @@ class Update:
         self.optimiser.zero_grad()
 
     def backward(self, share: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """Add to the gradient; returns this rank's share of the loss as a number."""
+        """Add to the gradient; returns this rank's share of the loss as a number.
+
+        Raises:
+            UserError: the run is to be deterministic, and something in the network is not on this device.
+        """
         loss = share * self._world_size
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if "deterministic implementation" not in str(error):
+                raise
+            raise UserError(f"engine.deterministic: {str(error).split(',', maxsplit=1)[0]}; set it to false") from error
         return share.detach()
 
     def step(self) -> Float[Tensor, ""]:
