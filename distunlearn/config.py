@@ -61,9 +61,17 @@ class StageConfig(Strict):
     warmup_epochs: float = Field(0.0, ge=0)
     """Epochs over which they rise from zero first."""
     patience: int | None = Field(None, gt=0)
-    """End the stage early after so many epochs in which `watch` did not fall; its last weights are kept all the same."""
+    """End the stage early after so many epochs in which `watch` did not fall."""
     watch: str = "val/mae"
-    """The figure of metrics.jsonl that `patience` looks at."""
+    """The figure of metrics.jsonl that `patience` and `choose` look at."""
+    choose: Literal["last", "error", "scanner"] = "last"
+    """Which weights the stage ends with. error: those of the epoch with the least `watch`, the authors' rule. scanner: of
+    the epochs whose `watch` is within `tolerance` of the baseline's, those on which fresh probes tell the scanner least
+    on label-matched validation scans. The test split is never looked at."""
+    tolerance: float = Field(0.05, ge=0)
+    """choose=scanner: share by which `watch` may be above the baseline's."""
+    baseline: float | None = None
+    """choose=scanner: the `watch` of the baseline; that of the weights with which the stage begins if not given."""
 
     @model_validator(mode="after")
     def _every_phase_has_a_rate(self) -> "StageConfig":
@@ -146,6 +154,15 @@ class RunConfig(Strict):
         if len(set(names)) < len(names):
             raise ValueError(f"two stages have the same name: {names}")
         return stages
+
+    @model_validator(mode="after")
+    def _baseline_is_known(self) -> "RunConfig":
+        first = self.stages[0]
+        if first.choose == "scanner" and first.baseline is None:
+            raise ValueError(
+                f"stage {first.name!r}: choose=scanner needs a stage before it, or `baseline`, the {first.watch} of a run without unlearning"
+            )
+        return self
 
     @model_validator(mode="after")
     def _confounds_are_known(self) -> "RunConfig":

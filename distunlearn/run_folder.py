@@ -9,6 +9,7 @@ RUN/checkpoints/           generations to resume from
 RUN/STAGE/model/           model.safetensors and model.json at the end of a stage
 RUN/STAGE/predictions.tsv  key site split subject target prediction and the labels, of every split
 RUN/STAGE/features.npz     key (n,) and features (n, F) float32: the encoder's output, in the order of predictions.tsv
+RUN/STAGE/pictures.npz     what a site's scans look like and where the network looks, means over people, see evaluate.saliency
 RUN/STAGE/summary.json     error a split and site, see evaluate.summary
 RUN/STAGE/probe.json       how well fresh probes tell the scanner, see evaluate.probe
 RUN/report.html            one self-contained page
@@ -33,6 +34,7 @@ CHECKPOINTS = "checkpoints"
 MODEL = "model"
 PREDICTIONS = "predictions.tsv"
 FEATURES = "features.npz"
+PICTURES = "pictures.npz"
 SUMMARY = "summary.json"
 PROBE = "probe.json"
 REPORT = "report.html"

@@ -96,6 +96,8 @@ class Manifest(Strict):
     """Names of the label columns of the table."""
     counts: Counts
     segmentation: Segmentation | None = None
+    simulated: bool = False
+    """Whether any scan is of nobody, by the description of its data set; reports then say so."""
 
     @property
     def columns(self) -> tuple[str, ...]:

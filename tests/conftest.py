@@ -39,6 +39,12 @@ def planted_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of two sites with 70 people each, of whom four tenths are for validation; read-only."""
+    return write_shards(tmp_path_factory.mktemp("many"), sites={"alpha": 70, "beta": 70}, val=0.4)
+
+
+@pytest.fixture(scope="session")
 def planted_run(planted_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two short stages on `planted_shards`, with models; read-only."""
     from tiny_run import tiny

@@ -98,9 +98,7 @@ def _write_run_files(folder: Path, people: pd.DataFrame, study: Study) -> None:
         "stages": stages,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / "environment.json").write_text(
-        json.dumps({"python": "3.11", "torch": "2.13", "world_size": 2, "simulated": True})
-    )
+    (folder / "environment.json").write_text(json.dumps({"python": "3.11", "torch": "2.13", "world_size": 2}))
     lines = []
     for part, stage in enumerate(study.shift):
         for step in range(60 * part, 60 * part + 60):
@@ -117,7 +115,8 @@ def _write_run_files(folder: Path, people: pd.DataFrame, study: Study) -> None:
 
 
 def _write_stage(folder: Path, table: pd.DataFrame, features: np.ndarray) -> None:
-    folder.mkdir(exist_ok=True)
+    (folder / "model").mkdir(parents=True, exist_ok=True)
+    (folder / "model" / "model.json").write_text(json.dumps({"simulated": True}))
     columns = ["key", "site", "split", "subject", "target", "prediction", "age", "sex", "traveller"]
     table[columns].to_csv(folder / "predictions.tsv", sep="\t", index=False)
     np.savez(folder / "features.npz", key=table["key"].to_numpy().astype(str), features=features.astype(np.float32))

@@ -1,6 +1,7 @@
 """A very small study with a known truth, made by the project's own preparation: age and scanner are both in the voxels."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +13,7 @@ SITES = {"alpha": 24, "beta": 15, "gamma": 12}
 SHAPE = (8, 8, 4)
 
 
-def write_scans(folder: Path, *, seed: int = 0) -> Path:
+def write_scans(folder: Path, *, seed: int = 0, sites: Mapping[str, int] = SITES) -> Path:
     """NIfTI files and a table of them: a ball that grows with age, seen by scanners that differ in contrast and shading."""
     draw = np.random.default_rng(seed)
     axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in (12, 12, 12)), indexing="ij")
@@ -21,7 +22,7 @@ def write_scans(folder: Path, *, seed: int = 0) -> Path:
     with (folder / "scans.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["path", "site", "subject", "age", "sex"])
-        for index, (site, count) in enumerate(SITES.items()):
+        for index, (site, count) in enumerate(sites.items()):
             for number in range(count):
                 age = draw.uniform(20, 80)
                 brain = 100.0 * (radius < 0.9) - (60.0 + 15 * index) * (radius < age / 120)
@@ -32,13 +33,13 @@ def write_scans(folder: Path, *, seed: int = 0) -> Path:
     return folder / "scans.csv"
 
 
-def write_shards(folder: Path) -> Path:
+def write_shards(folder: Path, *, sites: Mapping[str, int] = SITES, val: float = 0.1) -> Path:
     """The same, sharded to 8×8×4 voxels."""
-    table = write_scans(folder / "scans")
+    table = write_scans(folder / "scans", sites=sites)
     secrets = folder / "shards.secrets"
     secrets.mkdir(mode=0o700)
-    for site in SITES:  # fixed, so that keys, and with them the order of the scans, are the same at every run
+    for site in sites:  # fixed, so that keys, and with them the order of the scans, are the same at every run
         (secrets / f"site-{site}.secret").write_text(f"{site.encode().hex():0>64}\n")
     preprocessing = Preprocessing(size=(8, 8, 8), keep_every=2)
-    shard([table], folder / "shards", PrepareConfig(preprocessing=preprocessing, workers=1))
+    shard([table], folder / "shards", PrepareConfig(preprocessing=preprocessing, workers=1, val=val))
     return folder / "shards"

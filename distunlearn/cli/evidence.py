@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+COMPARED = "compared.html"
+
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
@@ -82,15 +84,16 @@ def join(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, at least two.")],
     *,
-    out: Annotated[Path | None, typer.Option(help="Also write an HTML page with the figures side by side.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML page to write; compared.html in the first run if not given.")
+    ] = None,
 ) -> None:
-    """Print runs side by side, and how to compare them in MLflow."""
+    """Print runs side by side, draw them on one page, and say where MLflow compares them."""
     from distunlearn.report import print_table, write_report
     from distunlearn.tracking import compare_link
 
     print_table(runs)
-    if out is not None:
-        print(f"Page: {write_report(runs, out)}")
+    print(f"Page: {write_report(runs, out or runs[0] / COMPARED)}")
     print(f"MLflow: {compare_link(runs)}")
 
 

@@ -114,6 +114,10 @@ def _refuse_pairs(config: RunConfig) -> None:
     if config.data.placement.kind == "pooled":
         return
     for stage in config.stages:
+        if stage.choose == "scanner":
+            raise UserError(
+                f"stage {stage.name!r}: choose=scanner probes features of all sites in one place, and federated features stay at their site; use error or last"
+            )
         pairs = any(LOSSES[term.loss].reads == "features" for phase in phases_of(stage.method) for term in phase.terms)
         if pairs and getattr(stage.method, "share", "nothing") != "features":
             raise UserError(

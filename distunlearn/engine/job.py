@@ -137,6 +137,7 @@ def _network(config: RunConfig, hosting: Hosting, chosen: dict[Role, Chosen]) ->
             encoder=config.encoder, task_head=config.task_head, domain_head=config.domain_head, confounds=confounds,
             erasable=any(method.name == "erasure" for method in config.methods),
             task=config.task, task_state=task.state(), target_range=hosting.ranges(target, config.task.targets),
+            simulated=bool(hosting.add_up(torch.tensor(int(study.simulated)))),
         )  # fmt: skip
         parts = build_parts(card)
     except (ValueError, RuntimeError) as error:

@@ -26,26 +26,46 @@ def validate(job: Job) -> dict[str, float]:
     Only sums and counts cross ranks.
 
     Returns:
-        Of each figure of the task, such as mae, `val/mae/SITE` and `val/mae`, the mean over sites; and
-        `val/domain_head`, the share of scans whose site the heads in the loop name. That last one is no evidence of
-        anything: fresh probes are.
+        Of each figure of the task, such as mae, `val/mae/SITE` and `val/mae`, the mean over sites; `val/spread`, the
+        SD of predictions within sites as a share of the targets'; and `val/domain_head`, the balanced accuracy with
+        which the heads in the loop name the site. That last one is no evidence of anything: fresh probes are.
     """
     model = job.model()
     names = model.task.figure_names
     model.set_training(False)
-    sums = torch.zeros(2 * len(names) + 2, len(job.study.sites), device=job.runtime.device)
+    sums = torch.zeros(2 * len(names) + 7, len(job.study.sites), device=job.runtime.device)
     for batch in job.evaluation("val"):
         output, _ = model(batch.volume)
-        figures = model.task.figures(output, model.task.truth(batch)).float()
+        truth = model.task.truth(batch)
+        figures = model.task.figures(output, truth).float()
         right = (model.told_domain(batch.volume) == batch.domain).float()
-        rows = [*figures.nan_to_num().T, *(~figures.isnan()).float().T, right, torch.ones_like(right)]
+        told = _powers(model.task.rows(output, truth)[:, :2].float())
+        rows = [*figures.nan_to_num().T, *(~figures.isnan()).float().T, *told.T, right, torch.ones_like(right)]
         sums.index_add_(1, batch.domain, torch.stack(rows))
     model.set_training(True)
-    *of_task, right, count = job.runtime.sum(job.hosting.speakable(sums)).cpu()
-    found = {"val/domain_head": (right.sum() / count.sum()).item()} if count.any() else {}
+    of_all = job.runtime.sum(job.hosting.speakable(sums)).cpu()
+    of_task, powers, (right, count) = of_all[: 2 * len(names)], of_all[2 * len(names) : -2], of_all[-2:]
+    found = _spread(powers)
+    if count.any():
+        found["val/domain_head"] = (right / count)[count > 0].mean().item()
     for index, name in enumerate(names):
         found |= _figures(f"val/{name}", of_task[index], of_task[index + len(names)], job.study.sites)
     return found
+
+
+def _powers(told: Float[Tensor, "B 2"]) -> Float[Tensor, "B 5"]:
+    """1, target, prediction and their squares of each scan whose target is known; zeros of the others."""
+    known = told.isfinite().all(dim=1, keepdim=True)
+    told = torch.where(known, told, 0.0)
+    return torch.cat([known.float(), told, told.square()], dim=1)
+
+
+def _spread(powers: Float[Tensor, "5 N"]) -> dict[str, float]:
+    """SD of predictions over that of targets, within sites; nothing where a site's people are all alike."""
+    count = powers[0]
+    mean, square = powers[1:3] / count.clamp_min(1), powers[3:] / count.clamp_min(1)
+    target, prediction = (square - mean.square())[:, count > 1].clamp_min(0).mean(dim=1)
+    return {"val/spread": (prediction / target).sqrt().item()} if target > 0 else {}
 
 
 def _figures(

@@ -39,6 +39,10 @@ class Record:
         with (self.run / run_folder.METRICS).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines of figures so far."""
+        return [json.loads(line) for line in (self.run / run_folder.METRICS).read_text().splitlines()]
+
     def status(self, state: str, reason: str = "", **more: Any) -> None:
         """Say where the run stands, for people and schedulers."""
         if self.is_main:

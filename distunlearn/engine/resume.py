@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from distunlearn.engine.checkpoint import (
     restore_optimiser,
     restore_random_state,
 )
+from distunlearn.engine.choosing import Kept
 from distunlearn.engine.job import Job
 from distunlearn.engine.record import Record
 from distunlearn.engine.step import unwrapped
@@ -55,13 +57,14 @@ class Position:
     """Steps that are done, over all stages."""
     patience: Patience = field(default_factory=Patience)
     """How long the stage has not improved."""
+    kept: Kept | None = None
+    """The weights that the stage would end with, where they need not be its last."""
 
 
 def snapshot(job: Job, record: Record, updates: Mapping[str, Update], position: Position) -> Snapshot:
     """Everything that is needed to go on from here; to be called by every rank."""
-    tensors: dict[str, Tensor] = {}
-    for part, module in job.network.parts.items():
-        tensors |= {f"network/{part}/{name}": value for name, value in unwrapped(module).state_dict().items()}
+    tensors = {f"network/{name}": value for name, value in weights(job).items()}
+    tensors |= {f"kept/{name}": value for name, value in position.kept.weights.items()} if position.kept else {}
     groups: dict[str, Any] = {}
     for name, update in updates.items():
         moments, groups[name] = optimiser_tensors(name, update.optimiser)
@@ -69,6 +72,7 @@ def snapshot(job: Job, record: Record, updates: Mapping[str, Update], position: 
     tensors["random"] = job.runtime.gather_rows(random_state(job.runtime.device)[None])
     state = {
         "stage": position.stage, "step": position.step, "patience": asdict(position.patience), "optimisers": groups,
+        "kept": position.kept and [position.kept.limit, position.kept.rank, position.kept.epoch],
         "scalers": {name: update.scaler.state_dict() for name, update in updates.items() if update.scaler},
         "metrics_bytes": record.length, "plans": _plan_digests(job), "world_size": job.runtime.world_size,
     }  # fmt: skip
@@ -94,11 +98,7 @@ def restore(found: Snapshot, job: Job, record: Record, updates: Mapping[str, Upd
         raise UserError(
             f"{record.run}: the scans are not those that this run was trained on so far; give another --out"
         )
-    for part, module in job.network.parts.items():
-        prefix = f"network/{part}/"
-        unwrapped(module).load_state_dict({
-            name.removeprefix(prefix): value for name, value in found.tensors.items() if name.startswith(prefix)
-        })
+    put_weights(job, _below("network/", found.tensors))
     for name, update in updates.items():
         if name in found.state["optimisers"]:
             restore_optimiser(name, update.optimiser, found.tensors, found.state["optimisers"][name])
@@ -107,7 +107,36 @@ def restore(found: Snapshot, job: Job, record: Record, updates: Mapping[str, Upd
     if found.state["world_size"] == job.runtime.world_size:
         restore_random_state(found.tensors["random"][job.runtime.rank], job.runtime.device)
     record.cut(found.state["metrics_bytes"])
-    return Position(found.state["stage"], found.state["step"], Patience(**found.state["patience"]))
+    return Position(
+        found.state["stage"], found.state["step"], Patience(**found.state["patience"]), _kept(found, job.runtime.device)
+    )
+
+
+def _kept(found: Snapshot, device: torch.device) -> Kept | None:
+    if found.state["kept"] is None:
+        return None
+    limit, rank, epoch = found.state["kept"]
+    kept = {name: value.to(device) for name, value in _below("kept/", found.tensors).items()}
+    return Kept(limit, (rank[0], rank[1]), epoch, kept)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def weights(job: Job) -> dict[str, Tensor]:
+    """Parameters and buffers of the network as PART/NAME: the very tensors, not copies."""
+    return {
+        f"{part}/{name}": value
+        for part, module in job.network.parts.items()
+        for name, value in unwrapped(module).state_dict().items()
+    }
+
+
+def put_weights(job: Job, tensors: Mapping[str, Tensor]) -> None:
+    """The reverse of `weights`."""
+    for part, module in job.network.parts.items():
+        unwrapped(module).load_state_dict(_below(f"{part}/", tensors))
 
 
 def _plan_digests(job: Job) -> dict[str, str]:

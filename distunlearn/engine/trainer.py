@@ -3,12 +3,14 @@
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from safetensors import SafetensorError
 from torch.nn import Parameter
 
 from distunlearn.config import StageConfig
 from distunlearn.engine.checkpoint import Snapshot, save
+from distunlearn.engine.choosing import Chooser, error_of, in_words
 from distunlearn.engine.diagnose import RankError, not_finite
 from distunlearn.engine.erase import fit_erasure
 from distunlearn.engine.job import Job
@@ -18,13 +20,14 @@ from distunlearn.engine.outcome import finish_stage, validate
 from distunlearn.engine.record import Record
 from distunlearn.engine.reduction import parameter_sums
 from distunlearn.engine.reset import reset_heads
-from distunlearn.engine.resume import Patience, Position, newest_of_main, restore, snapshot
+from distunlearn.engine.resume import Position, newest_of_main, put_weights, restore, snapshot, weights
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, StepBatch, take_step
 from distunlearn.engine.stop import Wish
 from distunlearn.engine.update import Update
 from distunlearn.engine.updates import build_updates, refuse_settings, set_rates
 from distunlearn.errors import UserError
+from distunlearn.evaluate.health import findings
 from distunlearn.methods import ErasureConfig, phases_of
 from distunlearn.progress import progress
 from distunlearn.run_folder import CHECKPOINTS
@@ -103,6 +106,9 @@ class Stage:
         local = period > 1 and self.job.runtime.world_size > 1
         self.averaging = Averaging(self._parameters(), self.updates, period) if local else None
         self.position = Position(index, steps.start)
+        self.chooser = Chooser(self.job, config)
+        self.remarked: set[str] = set()
+        """Kinds of remarks on the health of the training that hold since the last epoch."""
 
     def run(self, found: Snapshot | None) -> bool:
         """Train from its beginning or from where a snapshot of it was taken; False if told to stop."""
@@ -111,11 +117,25 @@ class Stage:
             self.record.say(f"going on with stage {self.config.name!r} at step {self.position.step}")
         if self.position.step == self.steps.start and isinstance(self.config.method, ErasureConfig):
             fit_erasure(self.job, self.config.method)
+        if self.position.kept is None:
+            self.position = replace(self.position, kept=self.chooser.begin())
         if not self._train():
             return False
+        self._put_back_kept()
         finish_stage(self.job, self.record, self.config.name)
         self.trainer.save({}, Position(self.index + 1, self.steps.stop), must=True)
         return True
+
+    def _put_back_kept(self) -> None:
+        kept = self.position.kept
+        if kept is None:
+            return
+        self.record.say(in_words(kept, self.config))
+        if kept.weights:
+            put_weights(self.job, kept.weights)
+            self.record.log(
+                {"kept/epoch": kept.epoch}, stage=self.config.name, epoch=kept.epoch, step=self.position.step
+            )
 
     def _train(self) -> bool:
         start = self.position.step
@@ -166,25 +186,31 @@ class Stage:
             raise not_finite(job, reading.figures, steps)
         refuse_ranks_apart(job.runtime, job.network, done)
         reading.figures["time/scans_per_second"] = job.config.data.batch / reading.figures["time/seconds_per_step"]
-        patience = self.position.patience
+        self.position, epoch = replace(self.position, step=done), (done - 1 - self.steps.start) // self.per_epoch
         if self._ends_epoch(done):
-            reading.figures.update(validate(job))
-            patience = self._watched(reading.figures)
-        self.record.log(
-            reading.figures, stage=self.config.name, epoch=(done - 1 - self.steps.start) // self.per_epoch, step=done
-        )
-        self.position = Position(self.index, done, patience)
+            reading.figures.update(validate(job) | self.chooser.figures())
+            self._look_back(epoch, reading.figures)
+        self.record.log(reading.figures, stage=self.config.name, epoch=epoch, step=done)
+        if self._ends_epoch(done) and self.record.is_main:
+            self._tell_health(epoch)
         return reading
 
-    def _watched(self, figures: Mapping[str, float]) -> Patience:
-        if self.config.patience is None:
-            return self.position.patience
-        if self.config.watch not in figures:
-            known = ", ".join(name for name in figures if name.startswith("val/"))
-            raise UserError(
-                f"stage {self.config.name}: watch={self.config.watch} is no figure of an epoch; there are {known}"
-            )
-        return self.position.patience.after(figures[self.config.watch])
+    def _tell_health(self, epoch: int) -> None:
+        """One line of what is new to be said, if anything is."""
+        config, sites = self.config, len(self.job.study.sites)
+        found = findings(self.record.lines(), stage=config.name, sites=sites, watch=config.watch)
+        if new := [said for kind, said in found.items() if kind not in self.remarked]:
+            self.record.say(f"{config.name}, epoch {epoch + 1}: {'; '.join(new)}")
+        self.remarked = set(found)
+
+    def _look_back(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """At an epoch's end: has it become better, and are these the weights to keep?"""
+        patience, kept = self.position.patience, self.position.kept
+        if self.config.patience is not None:
+            patience = patience.after(error_of(figures, self.config))
+        if kept is not None:
+            kept = self.chooser.after(kept, epoch, figures, weights(self.job))
+        self.position = replace(self.position, patience=patience, kept=kept)
 
     def _is_over(self) -> bool:
         """Whether the stage has run out of patience."""

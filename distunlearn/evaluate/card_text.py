@@ -31,7 +31,7 @@ def card_text(stage_folder: Path, card: ModelCard) -> str:
     table = read_predictions(stage_folder)
     parts = {
         "Use": [USE],
-        "Data": _data(table, trained_sites(stage_folder, table)),
+        "Data": _data(table, trained_sites(stage_folder, table), simulated=card.simulated),
         "Preprocessing": [
             _listed(card.preprocessing),
             f"Scans prepared in another way are refused (digest `{card.preprocessing_digest}`).",
@@ -65,7 +65,7 @@ def _model(card: ModelCard) -> dict[str, Any]:
     return told | {f"{name} of training": f"{low:g} to {high:g}" for name, (low, high) in card.target_range.items()}
 
 
-def _data(table: pd.DataFrame, trained: tuple[str, ...]) -> list[str]:
+def _data(table: pd.DataFrame, trained: tuple[str, ...], *, simulated: bool) -> list[str]:
     """People a site and split; the people of all splits of a site are different ones."""
     splits = [split for split in SPLITS if (table["split"] == split).any()]
     people = table.groupby(["site", "split"])[PERSON].nunique()
@@ -74,23 +74,31 @@ def _data(table: pd.DataFrame, trained: tuple[str, ...]) -> list[str]:
         counts = [int(people.get((site, split), 0)) for split in splits]
         shown = [f"< {FEWEST_PEOPLE}" if 0 < count < FEWEST_PEOPLE else str(count) for count in counts]
         lines.append(f"| {site}{'' if site in trained else ' (not trained on)'} | {' | '.join(shown)} |")
-    return ["People of each site and split; splits are by person, and only `train` is trained on.", "\n".join(lines)]
+    told = "People of each site and split; splits are by person, and only `train` is trained on."
+    return [
+        told,
+        "\n".join(lines),
+        *(["**The scans were simulated: nothing here says anything of real brains.**"] * simulated),
+    ]
 
 
 def _results(summary: dict[str, Any] | None) -> list[str]:
-    cells = (summary or {}).get("splits", {}).get("test", {})
-    if not cells:
+    cells = summary["splits"].get("test", {}) if summary else {}
+    if summary is None or not cells:
         return ["Not summarised: run `distunlearn evaluate` before the export."]
-    lines = ["| site | people | error (SD) | 95% interval | error of the median |", "|---|---|---|---|---|"]
+    lines = [
+        f"| site | people | {summary['measure']} (SD) | 95% interval | one answer for all |",
+        "|---|---|---|---|---|",
+    ]
     for site, cell in cells.items():
         if "suppressed" in cell:
             lines.append(f"| {site} | {cell['suppressed']} | | | |")
             continue
-        interval = f"{cell['low']:.2f} to {cell['high']:.2f}"
-        lines.append(
-            f"| {site} | {cell['people']} | {cell['mae']:.2f} ({cell['sd']:.2f}) | {interval} | {cell['median_error']:.2f} |"
-        )
-    told = "Mean absolute error of test people; the last column is the error of answering the training's median to everybody."
+        found, interval = f"{cell['error']:.2f} ({cell['sd']:.2f})", f"{cell['low']:.2f} to {cell['high']:.2f}"
+        constant = "–" if cell["constant_error"] is None else f"{cell['constant_error']:.2f}"
+        lines.append(f"| {site} | {cell['people']} | {found} | {interval} | {constant} |")
+    answer = f" (the training's {summary['constant']})" if summary["constant"] else ""
+    told = f"{summary['measure']} in {summary['unit']} of test people; the last column is that of one answer for everybody{answer}."
     return [told, "\n".join(lines)]
 
 
@@ -108,10 +116,7 @@ def _corrections(card: ModelCard) -> list[str]:
 def _verdict(probe: dict[str, Any] | None) -> list[str]:
     if probe is None:
         return ["**Not known.** Nobody has probed these features: run `distunlearn probe` before the export."]
-    return [
-        f"**{probe['verdict']}.** {probe['sentence']}",
-        f"Chance is {probe['chance']:.2f}. Absence of proof for other probes is no proof of absence.",
-    ]
+    return [f"**{probe['sentence']}**", "That these probes cannot tell more does not prove that none could."]
 
 
 def _limits(card: ModelCard, audit: dict[str, Any] | None) -> list[str]:

@@ -1,7 +1,8 @@
 """What probes say of scans that they were not fitted on: nested folds, people kept together."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,37 @@ def out_of_fold(
         seed: of the folds.
     """
     told = {name: np.zeros(len(site), dtype=bool) for name in probes}
+    with _calm():
+        for fit, test in StratifiedGroupKFold(OUTER, shuffle=True, random_state=seed).split(features, site, group):
+            for name, probe in probes.items():
+                fitted = _fit(probe, features[fit], site[fit], group[fit], seed=seed)
+                told[name][test] = fitted.predict(features[test]) == site[test]
+    return told
+
+
+def fitted_on(
+    training: tuple[Float[ndarray, "m F"], Int[ndarray, " m"]],
+    features: Float[ndarray, "n F"],
+    site: Int[ndarray, " n"],
+    *,
+    probes: Mapping[str, Probe],
+) -> Hits:
+    """Whether each probe tells the site of each scan when it was fitted on other scans altogether, without a choice of settings.
+
+    Args:
+        training: features and sites of what the probes are fitted on.
+        features: what the probe sees of each scan.
+        site: index of each scan's site.
+        probes: which classifiers.
+    """
+    known, names = training
+    with _calm():
+        fitted = {name: pipeline(probe, len(np.unique(names))).fit(known, names) for name, probe in probes.items()}
+        return {name: each.predict(features) == site for name, each in fitted.items()}
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
     # One thread: with more, scikit-learn's gradient boosting stalls when the machine is busy.
     with (
         threadpool_limits(limits=1),
@@ -48,11 +80,7 @@ def out_of_fold(
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that has not converged is a weaker one of several
-        for fit, test in StratifiedGroupKFold(OUTER, shuffle=True, random_state=seed).split(features, site, group):
-            for name, probe in probes.items():
-                fitted = _fit(probe, features[fit], site[fit], group[fit], seed=seed)
-                told[name][test] = fitted.predict(features[test]) == site[test]
-    return told
+        yield
 
 
 def _fit(

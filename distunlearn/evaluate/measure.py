@@ -1,6 +1,6 @@
 """How good a prediction is, by the task: one figure a scan, and what a model reaches that looks at no scan."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,11 @@ def predicted(run: Path) -> Predicted:
     """What a run predicts, from its configuration; age where it does not say."""
     path = run / CONFIG
     config: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
-    task = config.get("task", {})
+    return predicted_by(config.get("task", {}))
+
+
+def predicted_by(task: Mapping[str, Any]) -> Predicted:
+    """What a task predicts, from its configuration."""
     target = task.get("target") or (task.get("targets") or ["age"])[0]
     name = task.get("name", "regression")
     measure = MEASURES.get(name, MEASURES["regression"])

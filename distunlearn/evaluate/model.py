@@ -61,6 +61,8 @@ class ModelCard(Strict):
     """How predicted numbers are freed from their bias towards the mean: a line, fitted on the validation split alone."""
     looks: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """Range of what the training volumes look like, see `evaluate.applicability`."""
+    simulated: bool = False
+    """Whether scans of the study were simulated: the model then says nothing of real brains."""
 
 
 @dataclass(frozen=True)

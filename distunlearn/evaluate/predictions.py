@@ -55,9 +55,8 @@ def predict(model: Model, batches: Iterable[Batch], device: torch.device) -> Pre
     return Predictions(torch.cat(scans), torch.cat(rows), torch.cat(features))
 
 
-def write_predictions(folder: Path, study: Study, predictions: Predictions, task: Task) -> None:
-    """Write predictions.tsv and features.npz of one stage, in the order of the study's table."""
-    folder.mkdir(parents=True, exist_ok=True)
+def tabled(study: Study, predictions: Predictions, task: Task) -> tuple[pd.DataFrame, Float[np.ndarray, "n F"]]:
+    """What predictions.tsv and features.npz hold, in the order of the study's table."""
     order = torch.argsort(predictions.scan).cpu()
     rows = study.table.iloc[predictions.scan.cpu()[order].numpy()].reset_index(drop=True)
     said = predictions.rows.cpu()[order].numpy().astype(np.float64).round(4)
@@ -65,8 +64,12 @@ def write_predictions(folder: Path, study: Study, predictions: Predictions, task
     for index, name in enumerate(task.columns):
         table[name] = said[:, index]
     labels = [name for name in study.labels if name not in table.columns]
-    table = pd.concat([table, rows[labels]], axis=1)
-    np.savez_compressed(
-        folder / FEATURES, key=rows["key"].to_numpy(str), features=predictions.features.cpu()[order].numpy()
-    )
+    return pd.concat([table, rows[labels]], axis=1), predictions.features.cpu()[order].numpy()
+
+
+def write_predictions(folder: Path, study: Study, predictions: Predictions, task: Task) -> None:
+    """Write predictions.tsv and features.npz of one stage."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table, features = tabled(study, predictions, task)
+    np.savez_compressed(folder / FEATURES, key=table["key"].to_numpy(str), features=features)
     table.to_csv(folder / PREDICTIONS, sep="\t", index=False, na_rep=MISSING)

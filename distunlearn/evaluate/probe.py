@@ -12,6 +12,7 @@ from numpy import ndarray
 from distunlearn.errors import UserError
 from distunlearn.evaluate.classifiers import PROBES, QUICK, Probe
 from distunlearn.evaluate.collapse import collapse_check
+from distunlearn.evaluate.folds import fitted_on
 from distunlearn.evaluate.null import RIDGES, null
 from distunlearn.evaluate.separability import Strongest, Told, mean_of, tell
 from distunlearn.evaluate.sets import ScanSet, TooFew, held_out_splits, scan_sets
@@ -99,7 +100,8 @@ def _examine(
     advance()
     exchanged = null(_of(stage, scans), scans, permutations=effort.permutations, seed=seed)
     advance()
-    found = {
+    flattered = _fitted_on_training(stage, scans, effort, seed)
+    found: dict[str, Any] = {
         "how": scans.how,
         "scans": {site: int((scans.site == index).sum()) for index, site in enumerate(scans.sites)},
         "left_out": list(scans.left_out),
@@ -109,6 +111,7 @@ def _examine(
         "floor": {name: as_dict(floor.interval) for name, floor in floors.items()},
         "excess": as_dict(best.above(floors["label_with_error"])),
         "null": exchanged.figures() | {"probes": list(RIDGES)},
+        "fitted_on_training": as_dict(flattered.interval) if flattered else None,
     }
     if earlier:
         was = _tell(_of(earlier, scans), scans, effort, seed)
@@ -135,6 +138,21 @@ def _floors(stage: Stage, scans: ScanSet, effort: Effort, seed: int) -> dict[str
     noisy = [scans.labels + rng.permutation(errors) for _ in range(effort.draws)]
     seen = {"label": [scans.labels], "label_with_error": noisy}
     return {name: [_tell(label, scans, effort, seed).strongest for label in labels] for name, labels in seen.items()}
+
+
+def _fitted_on_training(stage: Stage, scans: ScanSet, effort: Effort, seed: int) -> Strongest | None:
+    """What quick probes tell that were fitted on the encoder's own training scans; None where a site has none.
+
+    For comparison only: of those scans the encoder may have unlearned the site by heart.
+    """
+    sites = stage.table["site"].to_numpy()
+    rng, train = np.random.default_rng(seed), (stage.table["split"] == "train").to_numpy()
+    rows = [rng.permutation(np.flatnonzero(train & (sites == site)))[: effort.scans] for site in scans.sites]
+    if not all(map(len, rows)):
+        return None
+    known = stage.features[np.concatenate(rows)], np.repeat(np.arange(len(rows)), list(map(len, rows)))
+    hits = fitted_on(known, _of(stage, scans), scans.site, probes=QUICK)
+    return Told(scans, hits, effort.resamples, seed).strongest
 
 
 def _obtained(stage: Stage, effort: Effort, *, quick: bool, seed: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A run's model on shards: the run's own again, or those of other sites."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -9,6 +10,7 @@ from fsspec.core import url_to_fs
 from distunlearn.errors import UserError
 from distunlearn.evaluate.model import CARD, Model, load_model
 from distunlearn.evaluate.predictions import predict, write_predictions
+from distunlearn.evaluate.saliency import write_pictures
 from distunlearn.evaluate.summary import summarise
 from distunlearn.run_folder import CONFIG, MODEL
 from distunlearn.streaming.access import Access
@@ -17,6 +19,7 @@ from distunlearn.streaming.loader import evaluation_batches
 from distunlearn.streaming.manifest import Study, read_study
 
 BATCH = 32
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def evaluate(run: Path, stage: str, shards: str | None = None) -> Path:
@@ -33,24 +36,51 @@ def evaluate(run: Path, stage: str, shards: str | None = None) -> Path:
     Raises:
         UserError: no such stage, or shards that were prepared in another way than those of the training.
     """
-    model = load_model(run / stage / MODEL)
-    config = yaml.safe_load((run / CONFIG).read_text())
-    own = config["shards"]
-    if shards is None:
-        study = read_study(own, config["sites"], access=Access(**config["data"].get("access", {})))
-    else:
-        study = read_study(shards)
-    refuse_other_preparation(model, study)
+    config = _config(run)
+    study = _own_study(config) if shards is None else read_study(shards)
+    model = _ready(run, stage, study)
     rows = study.table.index.to_numpy(copy=True)  # pandas gives no right to write
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for part in model.parts.values():
-        part.to(device)
     batches = evaluation_batches(study, rows, BATCH, target=model.card.task.targets or (SEGMENTATION,))
-    place = url_to_fs(shards or own)[1]  # absolute, where it is a folder
-    folder = run / (stage if place == url_to_fs(own)[1] else f"{stage}-on-{Path(place).name}")
-    write_predictions(folder, study, predict(model, batches, device), model.task)
+    place, own = url_to_fs(shards or config["shards"])[1], url_to_fs(config["shards"])[1]  # absolute, where folders
+    folder = run / (stage if place == own else f"{stage}-on-{Path(place).name}")
+    write_predictions(folder, study, predict(model, batches, DEVICE), model.task)
     summarise(folder)
+    write_pictures(folder, model, study)
     return folder
+
+
+def picture(run: Path, stage: str) -> Path | None:
+    """Write what a stage's scans look like and where its model looks; None where there is nothing to show.
+
+    Nor is there of a federated run, whose scans no process may see together.
+
+    Raises:
+        UserError: no such stage, or the run's shards are not there any more.
+    """
+    config = _config(run)
+    if config["data"]["placement"]["kind"] == "federated":
+        return None
+    study = _own_study(config)
+    return write_pictures(run / stage, _ready(run, stage, study), study)
+
+
+def _config(run: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((run / CONFIG).read_text())
+    return config
+
+
+def _own_study(config: dict[str, Any]) -> Study:
+    """The scans that a run was trained on."""
+    return read_study(config["shards"], config["sites"], access=Access(**config["data"].get("access", {})))
+
+
+def _ready(run: Path, stage: str, study: Study) -> Model:
+    """A stage's model on the device, for scans that were prepared as its own."""
+    model = load_model(run / stage / MODEL)
+    refuse_other_preparation(model, study)
+    for part in model.parts.values():
+        part.to(DEVICE)
+    return model
 
 
 def last_stage(run: Path) -> str:

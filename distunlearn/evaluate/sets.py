@@ -51,7 +51,9 @@ class TooFew:
 
 
 def held_out_splits(stage: Stage) -> tuple[str, ...]:
-    """`test`, and `val` too where `test` alone is small: neither was trained on, but `val` may have chosen the epoch."""
+    """`test`, and `val` too where `test` alone is small: neither was trained on; but `val` must not have chosen the weights."""
+    if stage.chosen:
+        return ("test",)
     counts = stage.table.loc[stage.table["split"] == "test", "site"].value_counts()
     enough = all(counts.get(site, 0) >= WANTED_SCANS for site in stage.sites)
     return ("test",) if enough else ("test", "val")
@@ -73,6 +75,11 @@ def scan_sets(stage: Stage, *, seed: int, most: int) -> list[ScanSet | TooFew]:
         _matched(stage, where, held_out),
         _travelling(stage),
     ]
+
+
+def validation_set(stage: Stage) -> ScanSet | TooFew:
+    """Label-matched people of the validation split: what a checkpoint may be chosen by."""
+    return _matched(stage, "validation scans", _rows_in(stage, ("val",)))
 
 
 def _natural(stage: Stage, where: str, rows: Int[ndarray, " n"], *, seed: int, most: int) -> ScanSet | TooFew:

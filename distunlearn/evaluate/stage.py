@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from jaxtyping import Float
 from numpy import ndarray
 
 from distunlearn.errors import UserError
 from distunlearn.evaluate.measure import AGE, Predicted, predicted
-from distunlearn.run_folder import FEATURES, PREDICTIONS, SCANS
+from distunlearn.run_folder import CONFIG, FEATURES, PREDICTIONS, SCANS
 from distunlearn.shard_format import MISSING
 
 NEEDED = ("key", "site", "split", "subject", "target", "prediction")
@@ -30,6 +31,8 @@ class Stage:
     """The sites that took part in the training, in alphabetical order."""
     predicted: Predicted
     """What is predicted, and how it is measured."""
+    chosen: bool = False
+    """Whether its weights were chosen by how well the scanner is told on validation scans."""
 
     @property
     def name(self) -> str:
@@ -75,6 +78,11 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
         raise UserError(f"{folder / PREDICTIONS}: no column {', '.join(missing)}; run `distunlearn evaluate` again")
+    return with_people(table)
+
+
+def with_people(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of predictions with the column `person`."""
     own = table["site"] + "/" + table["subject"]
     travellers = (
         table["traveller"] if "traveller" in table.columns else pd.Series(None, index=table.index, dtype=object)
@@ -96,7 +104,13 @@ def read_stage(folder: Path) -> Stage:
         raise UserError(
             f"{folder}: {FEATURES} and {PREDICTIONS} hold different scans; run `distunlearn evaluate` again"
         )
-    return Stage(folder, table, features, trained_sites(folder, table), predicted(folder.parent))
+    return Stage(folder, table, features, trained_sites(folder, table), predicted(folder.parent), _is_chosen(folder))
+
+
+def _is_chosen(folder: Path) -> bool:
+    path = folder.parent / CONFIG
+    stages = (yaml.safe_load(path.read_text()) or {}).get("stages", []) if path.is_file() else []
+    return any(stage["name"] == folder.name and stage.get("choose") == "scanner" for stage in stages)
 
 
 def trained_sites(folder: Path, table: pd.DataFrame) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from rich import print as show
 
+from distunlearn.errors import UserError
 from distunlearn.evaluate.probe import probe_run
+from distunlearn.evaluate.rerun import picture
 from distunlearn.evaluate.summary import summarise
 from distunlearn.report import figures, print_table, write_report
 from distunlearn.run_folder import stages_done
@@ -20,6 +22,7 @@ def conclude(run: Path, *, quick: bool = True) -> None:
     """
     for stage in stages_done(run):
         summarise(stage)
+        _picture(run, stage.name)
     probe_run(run, quick=quick)
     report = write_report([run])
     tracker = Tracker.reopen(run)
@@ -29,3 +32,11 @@ def conclude(run: Path, *, quick: bool = True) -> None:
     tracker.close("FINISHED")
     print_table([run])
     show(f"Report: {report}\nMLflow: {tracker.link()}")
+
+
+def _picture(run: Path, stage: str) -> None:
+    """A report is worth having without pictures too."""
+    try:
+        picture(run, stage)
+    except UserError as error:
+        show(f"{stage}: no pictures of the scans: {error}")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from distunlearn.prepare.assign import Sample
 from distunlearn.prepare.disk import file_digest, whole_file
+from distunlearn.prepare.origin import is_simulated
 from distunlearn.prepare.refusal import Refusal
 from distunlearn.prepare.shards import ShardRecord, find_shard, plan_shards, write_shard
 from distunlearn.prepare.work import Prepare
@@ -67,7 +68,7 @@ def finish_site(job: SiteJob, refused_before: Mapping[str, int]) -> Counts:
         site=job.site, kind=job.kind, shape=job.shape, dtype="int16" if job.kind == "volume" else "float32",
         preprocessing=job.preprocessing, preprocessing_digest=preprocessing_digest(job.preprocessing),
         shards=tuple(record.entry for record in job.records if record.entry),
-        table_xxh3="", labels=job.labels, counts=counts, segmentation=_segmentation(job),
+        table_xxh3="", labels=job.labels, counts=counts, segmentation=_segmentation(job), simulated=_simulated(job),
     )  # fmt: skip
     table = "".join("\t".join(row) + "\n" for row in [manifest.columns, *rows])
     _write_if_new(job.folder / TABLE, table.encode())
@@ -82,6 +83,10 @@ def _segmentation(job: SiteJob) -> Segmentation | None:
     drawn = {sample.key for sample in job.samples if sample.scan.segmentation}
     scans = sum(row[0] in drawn for record in job.records for row in record.rows)
     return Segmentation(classes=tuple(sorted({c for record in job.records for c in record.classes})), scans=scans)
+
+
+def _simulated(job: SiteJob) -> bool:
+    return any(is_simulated(folder) for folder in {s.scan.path.absolute().parent for s in job.samples if s.scan.path})
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

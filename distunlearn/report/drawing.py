@@ -13,6 +13,8 @@ STAGE_COLOURS = ("#8c8c8c", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#009E73
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 UNNAMED = "_"
 """The label of what a legend leaves out."""
+GREY = (-1.0, 3.0)
+"""Normalised intensities of scans that are shown black and white."""
 INK, PALE = "#1a1a1a", "#6b6b6b"
 SIZE = (4.0, 3.2)
 """Inches; two stand side by side on paper, three on a wide screen, one on a phone."""

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
-from distunlearn.report.drawing import PALE, blank, colour, legend, stage_colour
+from distunlearn.report.drawing import INK, PALE, blank, colour, legend, stage_colour
 from distunlearn.report.record import RunRecord
 
 LOSSES = {"task": "Task loss, eq. (1)", "domain": "Domain loss, eq. (2)", "confusion": "Confusion loss, eq. (3)"}
@@ -66,8 +67,19 @@ def validation(run: RunRecord) -> dict[str, Figure]:
         if start is not None:
             axes.axvline(start, color=PALE, linewidth=1, linestyle=":")
             axes.text(start, axes.get_ylim()[1], f" {stage.name}", fontsize=7.5, color=PALE, va="top")
+    _mark_kept(run, axes)
     legend(axes)
     return {"validation": figure}
+
+
+def _mark_kept(run: RunRecord, axes: Axes) -> None:
+    """A line at the epoch whose weights a stage kept, where those are not its last."""
+    if "kept/epoch" not in run.metrics:
+        return
+    for _, line in run.metrics.dropna(subset=["kept/epoch"]).iterrows():
+        epoch = (run.metrics["stage"] == line["stage"]) & (run.metrics["epoch"] == line["kept/epoch"])
+        kept = run.metrics[epoch & run.metrics["kept/epoch"].isna()]
+        axes.axvline(float(kept["step"].max()), color=INK, linewidth=1, label=f"kept by {line['stage']}")
 
 
 def _first_step(metrics: pd.DataFrame, stage: str) -> float | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from distunlearn.evaluate.measure import AGE
-from distunlearn.report import figures_data, figures_error, figures_scanner
+from distunlearn.report import figures_data, figures_error, figures_scanner, figures_scans
 from distunlearn.report.record import RunRecord, StageRecord, read_run
 from distunlearn.report.results import Row, result_rows
 
@@ -29,6 +29,7 @@ def run_figures(run: RunRecord) -> dict[str, Figure]:
         | {f"{kind}/{stage.name}": draw(run, stage) for stage in run.stages for kind, draw in _by_age(stage).items()}
         | figures_data.losses(run)
         | figures_data.validation(run)
+        | figures_scans.looks(run)
     )
 
 

@@ -93,10 +93,12 @@ def _run(run: RunRecord) -> str:
     return "".join((
         html.section("Features", html.grid(_show(drawn, *(f"tsne/{stage}" for stage in stages)))),
         html.section("Error", *errors),
+        *([html.section("Scans", html.grid(_show(drawn, "looks")))] if "looks" in drawn else []),
         html.section("Data", html.beside("".join(_show(drawn, "ages")), sections.data(run))),
         html.section(
             "Training",
             html.grid(_show(drawn, *LOSSES)),
+            sections.health(run),
             html.beside("".join(_show(drawn, "validation")), sections.how(run)),
         ),
     ))

@@ -21,6 +21,9 @@ BELOW: dict[str, Callable[[Found], str]] = {
         f"{100 * found['null']['mean']:.0f} (95%: below {100 * found['null']['high']:.0f})"
     ),
     "true sites: told": lambda found: f"{100 * found['null']['observed']:.0f} (p = {found['null']['p']:.3f})",
+    "fitted on training scans, which flatters": lambda found: (
+        percent(found["fitted_on_training"]) if found.get("fitted_on_training") else "–"
+    ),
     "scans": lambda found: f"{sum(found['scans'].values())}",
 }
 """The lines below the probes."""
@@ -58,7 +61,8 @@ def _caption(sets: Mapping[str, Found], how: Mapping[str, Any]) -> str:
     return (
         f"Balanced accuracy in percent; chance is one over the number of sites. Frozen features of {' and '.join(how['splits'])} scans; each scan is told by a probe that "
         f"was fitted on other people, {chosen}. Intervals: 95%, {how['resamples']} resamples of people, the maximum taken in each. Sites exchanged: the same ridge "
-        f"probes after exchanging sites among people of the same age, {how['permutations']} times. Seed {how['seed']}. "
+        f"probes after exchanging sites among people of the same age, {how['permutations']} times. Fitted on training scans: the same scans told by quick probes that learned from the "
+        f"encoder's own training scans, of which it may have unlearned the site by heart; that is no evidence and stands here for comparison. Seed {how['seed']}. "
         + " ".join(f"{name[:1].upper()}{name[1:]}: {_who(found)}." for name, found in sets.items())
     )
 

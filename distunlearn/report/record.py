@@ -73,8 +73,8 @@ class RunRecord:
 
     @property
     def simulated(self) -> bool:
-        """Whether the run's files say that the scans were simulated."""
-        return any(_says_simulated(values) for values in (self.config, self.environment, self.last.card))
+        """Whether scans were simulated, as the model's card says."""
+        return any(stage.card.get("simulated", False) for stage in (*self.stages, *self.elsewhere))
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -108,12 +108,6 @@ def _json(path: Path) -> Any:
 def _read_metrics(path: Path) -> pd.DataFrame:
     lines = path.read_text().splitlines() if path.is_file() else []
     return pd.DataFrame([json.loads(line) for line in lines], columns=None if lines else ["stage", "epoch", "step"])
-
-
-def _says_simulated(values: Any) -> bool:
-    if isinstance(values, dict):
-        return values.get("simulated") is True or any(_says_simulated(value) for value in values.values())
-    return isinstance(values, list) and any(_says_simulated(value) for value in values)
 
 
 def all_sites(runs: Sequence[RunRecord]) -> tuple[str, ...]:

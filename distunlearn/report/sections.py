@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from distunlearn.evaluate.health import findings
 from distunlearn.report import html
 from distunlearn.report.record import RunRecord
 from distunlearn.report.words import LIMITS, SIMULATED
@@ -39,6 +40,25 @@ def _count(rows: Any) -> str:
     return (
         f"{len(rows)}" if main == unlearn == len(rows) else html.two_lines(f"{len(rows)}", f"X_p {main}, X_u {unlearn}")
     )
+
+
+def health(run: RunRecord) -> str:
+    """What was remarked on after the last epoch of each stage; nothing where all seemed well."""
+    lines = [{str(name): value for name, value in row.dropna().items()} for _, row in run.metrics.iterrows()]
+    sites = len(run.last.stage.sites)
+    said = [
+        f"{stage.name}: {remark}."
+        for stage in run.stages
+        for remark in findings(lines[: _end(run, stage.name)], stage=stage.name, sites=sites).values()
+    ]
+    if not said:
+        return ""
+    return "<h3>Remarks at the end of each stage</h3>" + html.bullets(said)
+
+
+def _end(run: RunRecord, stage: str) -> int:
+    """How many lines of metrics there were when a stage ended."""
+    return int((run.metrics["stage"] == stage).to_numpy().nonzero()[0].max(initial=-1)) + 1
 
 
 def _plain(value: Any) -> str:

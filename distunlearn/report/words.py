@@ -34,6 +34,11 @@ TITLES: dict[str, tuple[str, str]] = {
         "Validation error",
         "Of each site's validation scans, at the end of every epoch.",
     ),
+    "looks": (
+        "What the network sees and where it looks",
+        "Middle axial slice, front at the top, of each site's mean test scan, and below it the mean size of the derivative of the prediction by each voxel (units of "
+        "the target a standard deviation of intensity) after each stage. Means over the people in brackets, ten or more: no single scan is in this page.",
+    ),
     "error_by_site": (
         "Error at each site",
         "Test scans; lines are 95% intervals from resampling people. Dashed: the error of answering everybody with the median of all training targets (for classes, the most frequent one).",

@@ -46,6 +46,8 @@ class Study:
     """Values of the segmentations of all hosted sites; none without segmentations."""
     access: Access
     """How the bytes of the shards are reached."""
+    simulated: bool = False
+    """Whether any scan of the hosted sites was simulated."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -90,6 +92,7 @@ def read_study(
         kind=first.kind, shape=first.shape, dtype=first.dtype,
         preprocessing=first.preprocessing, preprocessing_digest=first.preprocessing_digest, access=access,
         classes=tuple(sorted({value for m in manifests if m.segmentation for value in m.segmentation.classes})),
+        simulated=any(m.simulated for m in manifests),
     )  # fmt: skip
 
 

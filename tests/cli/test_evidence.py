@@ -42,10 +42,10 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
 
 
 def test_compare_prints_runs_side_by_side(run: Path, tmp_path: Path) -> None:
-    """Both runs' rows, a page where asked for, and what MLflow lacks."""
+    """Both runs' rows, a page in the first run, and what MLflow lacks."""
     other = shutil.copytree(run, tmp_path / "other")
-    out = tmp_path / "compared.html"
-    result = CliRunner().invoke(app, ["compare", str(run), str(other), "--out", str(out)], catch_exceptions=False)
+    out = run / "compared.html"
+    result = CliRunner().invoke(app, ["compare", str(run), str(other)], catch_exceptions=False)
     assert result.exit_code == 0
     assert result.stdout.count("unlearning") >= 2
     assert "MLflow: does not hold run, other; `distunlearn sync`" in result.stdout

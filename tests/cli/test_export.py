@@ -95,11 +95,11 @@ def test_the_card_says_what_is_known_and_what_is_not(planted_run: Path, tmp_path
     assert "keep_every: 2" in before
     assert "3 people for validation, and 20 are needed" in before
     audit(run / STAGE, resamples=50)
-    probe = {"verdict": "told", "sentence": "The scanner is told.", "chance": 1 / 3}
+    probe = {"verdict": "told", "sentence": "The scanner is told."}
     (run / STAGE / "probe.json").write_text(json.dumps(probe))
     export(run, STAGE, tmp_path / "after")
     after = (tmp_path / "after" / "README.md").read_text()
-    assert "**told.** The scanner is told." in after
+    assert "**The scanner is told.**" in after
     assert "membership inference: AUC" in after
 
 

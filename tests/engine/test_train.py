@@ -1,6 +1,7 @@
 """A run leaves a whole folder behind, and one that was stopped ends as if it had never been."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from distunlearn.engine import trainer
 from distunlearn.engine.checkpoint import newest
 from distunlearn.engine.record import hold
 from distunlearn.errors import UserError
+from distunlearn.report.record import read_run
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +118,16 @@ def test_a_second_trainer_is_refused(finished: Path, planted_shards: Path) -> No
     """Two trainers never write one run folder."""
     with hold(finished), pytest.raises(UserError, match="another process"):
         engine.train(tiny(planted_shards), finished)
+
+
+def test_a_run_on_simulated_scans_says_so(planted_shards: Path, tmp_path: Path) -> None:
+    """One simulated site is enough: the model's card and the report say it; of other shards they say nothing."""
+    shards = shutil.copytree(planted_shards, tmp_path / "shards")
+    manifest = json.loads((shards / "beta/manifest.json").read_text())
+    for simulated in (True, False):
+        (shards / "beta/manifest.json").write_text(json.dumps(manifest | {"simulated": simulated}))
+        run = tmp_path / f"run-{simulated}"
+        config = tiny(shards, "stages.0.epochs=1")
+        engine.train(config.model_copy(update={"stages": config.stages[:1]}), run)
+        assert json.loads((run / "standard/model/model.json").read_text())["simulated"] is simulated
+        assert read_run(run).simulated is simulated

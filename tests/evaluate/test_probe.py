@@ -23,6 +23,21 @@ def test_the_scanner_is_told_before_and_not_after(fabricated_run: Path) -> None:
     assert json.loads((fabricated_run / "unlearning" / "probe.json").read_text()) == after
 
 
+def test_probes_fitted_on_training_scans_flatter(tmp_path: Path) -> None:
+    """Where the site was unlearned by heart, on training scans alone, they read less than held-out probes."""
+    run = write_run(tmp_path / "run", Study(shift={"stage": 3.0}))
+    table = pd.read_csv(run / "stage" / "predictions.tsv", sep="\t", keep_default_na=False)
+    stored = dict(np.load(run / "stage" / "features.npz"))
+    train = (table["split"] == "train").to_numpy()
+    for site in table["site"].unique():
+        here = train & (table["site"] == site).to_numpy()
+        stored["features"][here] -= stored["features"][here].mean(axis=0)
+    np.savez(run / "stage" / "features.npz", **stored)
+    found = probe(run / "stage", quick=True)["sets"]["travelling"]
+    assert found["fitted_on_training"]["value"] < found["strongest"]["value"] - 0.2
+    assert found["strongest"]["low"] > 0.9
+
+
 def test_a_partial_success_is_called_reduced(tmp_path: Path) -> None:
     """A scanner effect cut down but still there is neither unchanged nor gone."""
     run = write_run(tmp_path / "run", Study(shift={"standard": 4.0, "unlearning": 1.2}, travellers=0))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from fabricated_run import SCANS, Study, write_run
 
 from distunlearn.evaluate.matching import MATCHED_WITHIN
@@ -86,6 +87,17 @@ def test_a_small_test_split_is_joined_by_the_validation_split(tmp_path: Path) ->
     assert "test and val" in natural.how
     assert isinstance(travelling, TooFew)
     assert "fewer than two sites" in travelling.why
+
+
+def test_validation_scans_that_chose_the_weights_are_no_help(tmp_path: Path) -> None:
+    """They were looked at: a stage with choose=scanner is probed on its test scans alone, however few."""
+    few = dict(SCANS) | {"test": {"biobank": 40, "oasis": 20, "whitehall": 15}}
+    run = write_run(tmp_path / "run", Study(scans=few, travellers=5))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["stages"][1]["choose"] = "scanner"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert held_out_splits(read_stage(run / "standard")) == ("test", "val")
+    assert held_out_splits(read_stage(run / "unlearning")) == ("test",)
 
 
 def test_one_site_has_no_scanner_to_tell(stage: Stage) -> None:

@@ -1,5 +1,7 @@
 """Figures: what is drawn is what was measured."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,10 @@ from fabricated_run import SCANS, SITES, Study, write_run
 
 from distunlearn.report import figures
 from distunlearn.report.drawing import COLOURS, colour, marker
-from distunlearn.report.figures_data import ages
+from distunlearn.report.figures_data import ages, validation
 from distunlearn.report.figures_error import error_by_age
 from distunlearn.report.figures_scanner import tsne
+from distunlearn.report.figures_scans import looks
 from distunlearn.report.record import read_run
 
 
@@ -33,6 +36,33 @@ def test_a_run_has_every_figure_under_its_name(probed_run: Path) -> None:
         for stage in ("standard", "unlearning")
     }
     assert set(figures(probed_run)) == expected
+
+
+def test_mean_scans_and_saliency_are_drawn_where_they_were_made(fabricated_run: Path, tmp_path: Path) -> None:
+    """A column a site with its number of people, a row for the scan and one a stage, all saliencies on one scale."""
+    run = shutil.copytree(fabricated_run, tmp_path / "run")
+    assert looks(read_run(run)) == {}
+    images = np.arange(2 * 6 * 8, dtype=float).reshape(2, 6, 8)
+    for stage, size in (("standard", 1.0), ("unlearning", 0.5)):
+        np.savez(run / stage / "pictures.npz", sites=np.array(["oasis", "whitehall"]), people=np.array([20, 12]),
+                 scan=images, saliency=size * images)  # fmt: skip
+    axes = looks(read_run(run))["looks"].axes
+    assert [each.get_title() for each in axes[:2]] == ["oasis (20)", "whitehall (12)"]
+    assert [axes[place].get_ylabel() for place in (0, 2, 4)] == ["mean scan", "standard", "unlearning"]
+    shown = [each.images[0] for each in axes[2:6]]
+    assert len({image.get_clim() for image in shown}) == 1
+    assert np.array_equal(shown[3].get_array(), 0.5 * images[1].T)
+
+
+def test_the_epoch_whose_weights_were_kept_is_marked(fabricated_run: Path, tmp_path: Path) -> None:
+    """A line at that epoch's last step."""
+    run = shutil.copytree(fabricated_run, tmp_path / "run")
+    line = {"stage": "unlearning", "epoch": 7, "step": 119, "kept/epoch": 7}
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    axes = validation(read_run(run))["validation"].axes[0]
+    (kept,) = [each for each in axes.lines if each.get_label() == "kept by unlearning"]
+    assert list(kept.get_xdata()) == [79, 79]
 
 
 def test_a_class_has_no_calibration(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The HTML page."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -82,6 +83,16 @@ def test_what_people_expect_is_there(page: Path) -> None:
         "membership", "not the images", "learning_rate",
     )  # fmt: skip
     assert [part for part in wanted if part not in words] == []
+
+
+def test_remarks_on_the_training_are_repeated(probed_run: Path, tmp_path: Path) -> None:
+    """What the trainer would have said after a stage's last epoch is on the page; nothing where all is well."""
+    run = shutil.copytree(probed_run, tmp_path / "run")
+    assert sections.health(read_run(run)) == ""
+    line = {"stage": "unlearning", "epoch": 11, "step": 119, "val/spread": 0.02}
+    with (run / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line | {"epoch": epoch}) + "\n" for epoch in (9, 10, 11))
+    assert "unlearning: the task is not learned yet" in sections.health(read_run(run))
 
 
 def test_nobody_is_named(page: Path, probed_run: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from distunlearn.prepare.origin import is_simulated
 from distunlearn.simulate.bids import AXES
 from distunlearn.simulate.scanner import LABELS
 
@@ -21,9 +22,10 @@ def participants(site: Path) -> pd.DataFrame:
 
 @pytest.mark.parametrize("name", SITES)
 def test_site_is_a_bids_data_set(small_study: Path, name: str) -> None:
-    """Description, table and its dictionary are there, and the table names exactly the folders."""
+    """Description, table and its dictionary are there, the table names exactly the folders, and all is known as simulated."""
     site = small_study / name
     assert {"Name", "BIDSVersion"} <= set(json.loads((site / "dataset_description.json").read_text()))
+    assert is_simulated(next(site.glob("sub-*")))
     table = participants(site)
     assert set(table.index) == {folder.name for folder in site.glob("sub-*")}
     assert set(table.columns) == set(json.loads((site / "participants.json").read_text()))

@@ -4,15 +4,13 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from distunlearn.report.drawing import INK, PALE, blank, colour, legend
+from distunlearn.report.drawing import GREY, INK, PALE, blank, colour, legend
 from distunlearn.report.inspection.look import Inspection
 from distunlearn.report.inspection.text import edges
 
 FEW_SITES = 6
 """Up to so many distributions can be told apart in one figure."""
 MOST_ROWS = 40
-GREY = (-1.0, 3.0)
-"""Normalised intensities shown black and white."""
 
 
 def distributions(found: Inspection) -> Figure:
