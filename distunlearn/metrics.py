@@ -78,6 +78,16 @@ def bootstrap_mean(
     return percentiles(each.mean(), times @ each / len(each))
 
 
+def mean_over_sites(
+    values: Float[ndarray, " P"], sites: Shaped[ndarray, " P"], *, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """The mean over sites of the mean over a site's people, with its interval from resampling people within sites."""
+    times = resample_people(sites, resamples, seed=seed)
+    of_site = np.stack([(sites == site) / np.sum(sites == site) for site in np.unique(sites)], axis=1)  # P S
+    weighted = values[:, None] * of_site
+    return percentiles(weighted.sum(axis=0).mean(), (times @ weighted).mean(axis=1))
+
+
 def resampled_accuracy(
     hits: Bool[ndarray, " n"], sites: Int[ndarray, " n"], people: Int[ndarray, " n"], times: Int[ndarray, "R P"]
 ) -> Float[ndarray, " R"]:

@@ -40,7 +40,7 @@ def findings(lines: Sequence[Line], *, stage: str, sites: int, watch: str = "val
     if not now:
         return {}
     kinds: dict[str, Callable[[], str]] = {
-        "head": lambda: _head(now[-1], sites),
+        "head": lambda: _head(now, sites),
         "effect": lambda: _effect(now, sites),
         "collapse": lambda: _collapse([*before, *now], len(now)),
         "cost": lambda: _cost(before, now[-1], watch),
@@ -59,15 +59,16 @@ def _epochs(lines: Sequence[Line]) -> list[tuple[str, Epoch]]:
     return [(stage, {name: fmean(values) for name, values in epoch.items()}) for (stage, _), epoch in gathered.items()]
 
 
-def _head(now: Epoch, sites: int) -> str:
+def _head(epochs: Sequence[Epoch], sites: int) -> str:
     """Is the domain head ahead of the encoder, or starved, while it is being confused?"""
+    now = epochs[-1]
     if "train/confusion" not in now or "train/domain" not in now:
         return ""
     domain, nothing = now["train/domain"], math.log(sites)
     beside = f"domain loss {domain:.2f}; a head that knows nothing has {nothing:.2f}"
     if domain < AHEAD * nothing:
         return f"the domain head is far ahead of the encoder ({beside}): raise the learning rate of the confusion, or lower domain_steps"
-    if domain < STARVED * nothing:
+    if domain < STARVED * nothing or len(epochs) == 1:  # a head needs an epoch to learn
         return ""
     fresh = now.get("val/scanner_accuracy")
     if fresh is None:

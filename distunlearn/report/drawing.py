@@ -59,7 +59,14 @@ def legend(axes: Axes) -> None:
             "ncols": min(entries, columns),
             "borderaxespad": 0.3,
         }
-        axes.legend(fontsize=8.5 if entries < 10 else 6.5, frameon=False, handlelength=1.4, columnspacing=1.2, **place)
+        axes.legend(
+            fontsize=8.5 if entries < 10 else 6.5,
+            frameon=False,
+            markerscale=1.4,
+            handlelength=1.4,
+            columnspacing=1.2,
+            **place,
+        )
 
 
 def note(axes: Axes, text: str) -> None:

@@ -1,13 +1,17 @@
 """Figures of the scans themselves, as means over people: what each site's look like, and where the network looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from distunlearn.evaluate.saliency import Pictures, read_pictures
-from distunlearn.report.drawing import GREY, INK
+from distunlearn.evaluate.saliency import read_pictures
+from distunlearn.evaluate.sets import FEWEST_PEOPLE
+from distunlearn.report.drawing import GREY, INK, PALE
 from distunlearn.report.record import RunRecord
 
 MOST_SITES = 8
@@ -21,39 +25,32 @@ def looks(run: RunRecord) -> dict[str, Figure]:
     pictures = {stage.name: found for stage in run.stages if (found := read_pictures(stage.stage.folder))}
     if not pictures:
         return {}
-    last = next(reversed(pictures.values()))
-    sites = last.sites[:MOST_SITES]
-    figure = Figure(figsize=(SIDE * len(sites) + 1.1, (SIDE + 0.1) * (len(pictures) + 1) + 0.35), layout="constrained")
+    sites = run.sites[:MOST_SITES]
+    figure = Figure(figsize=(SIDE * len(sites) + 0.9, (SIDE + 0.25) * (len(pictures) + 1)), layout="constrained")
     axes = figure.subplots(len(pictures) + 1, len(sites), squeeze=False)
-    _scans(axes[0], last, sites)
-    _saliency(figure, axes[1:], pictures, sites)
-    for row, name in zip(axes[:, 0], ("mean scan", *pictures), strict=True):
-        row.set_ylabel(name, fontsize=8.5, color=INK)
+    top = float(np.quantile(np.stack([each.saliency for each in pictures.values()]), 0.995)) or 1.0
+    last = next(reversed(pictures.values()))
+    scans, saliency = {"cmap": "gray", "clim": GREY}, {"cmap": "cividis", "clim": (0.0, top)}
+    rows = [("mean scan", last, last.scan, scans)]
+    rows += [(name, found, found.saliency, saliency) for name, found in pictures.items()]
+    for row, (name, found, images, style) in zip(axes, rows, strict=True):
+        for place, site in zip(row, sites, strict=True):
+            _slice(place, images[found.sites.index(site)] if site in found.sites else None, style)
+        row[0].set_ylabel(name, fontsize=8.5, color=INK)
+    for place, site in zip(axes[0], sites, strict=True):
+        people = f" ({last.people[last.sites.index(site)]})" if site in last.sites else ""
+        place.set_title(f"{site}{people}", fontsize=8.5, color=INK)
+    scale = ScalarMappable(Normalize(0.0, top), "cividis")
+    figure.colorbar(scale, ax=axes, shrink=0.5, pad=0.02, aspect=30).ax.tick_params(labelsize=7)
     return {"looks": figure}
 
 
-def _scans(row: Sequence[Axes], pictures: Pictures, sites: Sequence[str]) -> None:
-    for axes, site in zip(row, sites, strict=True):
-        index = pictures.sites.index(site)
-        axes.set_title(f"{site} ({pictures.people[index]})", fontsize=8.5, color=INK)
-        _slice(axes, pictures.scan[index], "gray", GREY)
-
-
-def _saliency(
-    figure: Figure, rows: Sequence[Sequence[Axes]], pictures: Mapping[str, Pictures], sites: Sequence[str]
-) -> None:
-    top = float(np.quantile(np.stack([each.saliency for each in pictures.values()]), 0.995)) or 1.0
-    shown = None
-    for row, each in zip(rows, pictures.values(), strict=True):
-        for axes, site in zip(row, sites, strict=True):
-            shown = _slice(axes, each.saliency[each.sites.index(site)], "cividis", (0.0, top))
-    bar = figure.colorbar(shown, ax=[axes for row in rows for axes in row], shrink=0.8, pad=0.02)
-    bar.ax.tick_params(labelsize=7)
-
-
-def _slice(axes: Axes, image: np.ndarray, colours: str, ends: tuple[float, float]) -> object:
-    """A slice, front at the top."""
+def _slice(axes: Axes, image: np.ndarray | None, style: Mapping[str, Any]) -> None:
+    """A slice, front at the top; words where a site has none."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    return axes.imshow(image.T, cmap=colours, origin="lower", vmin=ends[0], vmax=ends[1], aspect="equal")
+    if image is None:
+        axes.text(0.5, 0.5, f"fewer than\n{FEWEST_PEOPLE} people", ha="center", va="center", fontsize=7.5, color=PALE)
+    else:
+        axes.imshow(image.T, origin="lower", aspect="equal", **style)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
 from distunlearn.evaluate.verdict import NOT_SEPARABLE, REDUCED, UNDECIDED
@@ -48,14 +49,23 @@ def _tiles(row: Row) -> list[tuple[str, str]]:
         beside = row.beside_accuracy.partition(";")[0]
         tiles.append((f"{100 * found['strongest']['value']:.0f}%", f"scanner told, {row.main} scans{was}; {beside}"))
     if row.mean_error is not None:
-        constant, name = row.mean_constant_error, row.measure.constant_name
+        constant, name, change = row.mean_constant_error, row.measure.constant_name, row.error_change
         beside = "" if constant is None else f"; answering the {name} {constant:.2f}"
+        if row.before and change:
+            beside = f", {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}] against {row.before.name}{beside}"
         tiles.append((_with_unit(row.mean_error, row.measure.unit), f"{row.measure.name}, mean over sites{beside}"))
-    if row.travellers:
-        apart = [pair["disagreement"]["value"] for pair in row.travellers["pairs"].values()]
+    now, was = _apart(row.probe), _apart(row.before.probe if row.before else None)
+    if now is not None:
+        before = "" if was is None else f", {was:.2f} before"
         people = row.travellers["people"]
-        tiles.append((f"{sum(apart) / len(apart):.2f}", f"two scanners apart on the same person ({people} people)"))
+        tiles.append((f"{now:.2f}", f"two scanners apart on the same person ({people} people){before}"))
     return tiles
+
+
+def _apart(probe: dict[str, Any] | None) -> float | None:
+    """How far two scanners' predictions of one person are apart, mean over pairs of scanners."""
+    pairs = ((probe or {}).get("travellers") or {}).get("pairs", {})
+    return sum(pair["disagreement"]["value"] for pair in pairs.values()) / len(pairs) if pairs else None
 
 
 def _with_unit(value: float, unit: str) -> str:

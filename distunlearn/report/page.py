@@ -91,15 +91,13 @@ def _run(run: RunRecord) -> str:
     stages = [stage.name for stage in run.stages]
     errors = [html.grid(_show(drawn, *(f"{kind}/{stage}" for kind in KINDS))) for stage in stages]
     return "".join((
-        html.section("Features", html.grid(_show(drawn, *(f"tsne/{stage}" for stage in stages)))),
+        html.section("Features", html.grid(_show(drawn, *(f"tsne/{stage}" for stage in stages), "looks"))),
         html.section("Error", *errors),
-        *([html.section("Scans", html.grid(_show(drawn, "looks")))] if "looks" in drawn else []),
         html.section("Data", html.beside("".join(_show(drawn, "ages")), sections.data(run))),
         html.section(
             "Training",
             html.grid(_show(drawn, *LOSSES)),
-            sections.health(run),
-            html.beside("".join(_show(drawn, "validation")), sections.how(run)),
+            html.beside("".join(_show(drawn, "validation")), sections.health(run) + sections.how(run)),
         ),
     ))
 

@@ -75,11 +75,12 @@ def how(run: RunRecord) -> str:
     body = [
         [
             escape(str(stage.get("name"))),
-            *(escape(_plain(stage.get(key, "–"))) for key in ("method", "epochs", "learning_rate")),
+            _method(stage.get("method", {})),
+            *(escape(_plain(stage.get(key, "–"))) for key in ("epochs", "learning_rate", "choose")),
         ]
         for stage in stages
     ]
-    table = html.table(["stage", "method", "epochs", "learning rate"], body) if body else ""
+    table = html.table(["stage", "method", "epochs", "learning rate", "weights"], body) if body else ""
     config = f"<pre>{escape(yaml.safe_dump(run.config, sort_keys=False))}</pre>"
     environment = f"<pre>{escape(yaml.safe_dump(run.environment, sort_keys=False))}</pre>"
     return (
@@ -87,6 +88,12 @@ def how(run: RunRecord) -> str:
         + html.folded("The whole configuration (config.yaml)", config)
         + html.folded("Versions and machine (environment.json)", environment)
     )
+
+
+def _method(method: dict[str, Any]) -> str:
+    """Its name, and its settings in small type below."""
+    rest = {key: value for key, value in method.items() if key != "name"}
+    return html.two_lines(str(method.get("name", "–")), _plain(rest))
 
 
 def differences(runs: Sequence[RunRecord]) -> str:

@@ -45,13 +45,16 @@ def test_mean_scans_and_saliency_are_drawn_where_they_were_made(fabricated_run: 
     images = np.arange(2 * 6 * 8, dtype=float).reshape(2, 6, 8)
     for stage, size in (("standard", 1.0), ("unlearning", 0.5)):
         np.savez(run / stage / "pictures.npz", sites=np.array(["oasis", "whitehall"]), people=np.array([20, 12]),
-                 scan=images, saliency=size * images)  # fmt: skip
+                 scan=images + 100, saliency=size * images)  # fmt: skip
     axes = looks(read_run(run))["looks"].axes
-    assert [each.get_title() for each in axes[:2]] == ["oasis (20)", "whitehall (12)"]
-    assert [axes[place].get_ylabel() for place in (0, 2, 4)] == ["mean scan", "standard", "unlearning"]
-    shown = [each.images[0] for each in axes[2:6]]
-    assert len({image.get_clim() for image in shown}) == 1
-    assert np.array_equal(shown[3].get_array(), 0.5 * images[1].T)
+    assert [each.get_title() for each in axes[:3]] == ["biobank", "oasis (20)", "whitehall (12)"]
+    assert [axes[place].get_ylabel() for place in (0, 3, 6)] == ["mean scan", "standard", "unlearning"]
+    assert [len(each.images) for each in axes[:9]] == [0, 1, 1] * 3
+    scan, saliency = axes[1].images[0], [axes[place].images[0] for place in (4, 5, 7, 8)]
+    assert scan.get_cmap().name == "gray"
+    assert np.array_equal(scan.get_array(), images[0].T + 100)
+    assert len({image.get_clim() for image in saliency}) == 1
+    assert np.array_equal(saliency[3].get_array(), 0.5 * images[1].T)
 
 
 def test_the_epoch_whose_weights_were_kept_is_marked(fabricated_run: Path, tmp_path: Path) -> None:
