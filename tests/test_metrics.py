@@ -7,6 +7,7 @@ from distunlearn.metrics import (
     agreement,
     balanced_accuracy,
     bootstrap_mean,
+    mean_over_sites,
     mean_sd,
     percentiles,
     resample_people,
@@ -19,6 +20,15 @@ def test_a_person_who_was_scanned_often_counts_once() -> None:
     error, sd = mean_sd(np.array([1.0, 3.0, 2.0, 4.0]), np.array(["a", "a", "a", "b"]))
     assert error == pytest.approx((2 + 4) / 2)
     assert sd == pytest.approx(np.std([2, 4], ddof=1))
+
+
+def test_the_mean_over_sites_is_of_their_means_and_its_interval_covers_it() -> None:
+    """A site of few people weighs as one of many; over 200 draws the interval holds the truth about as often as it says."""
+    values, sites = np.array([1.0, 1.0, 1.0, 5.0]), np.array(["a", "a", "a", "b"])
+    assert mean_over_sites(values, sites).value == pytest.approx(3.0)
+    rng, sites = np.random.default_rng(0), np.repeat(["a", "b"], [60, 25])
+    drawn = [mean_over_sites(rng.normal(size=85) + (sites == "b"), sites, resamples=300) for _ in range(200)]
+    assert 178 <= sum(each.low <= 0.5 <= each.high for each in drawn) <= 200
 
 
 def test_a_large_site_does_not_outvote_a_small_one() -> None:

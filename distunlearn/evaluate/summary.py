@@ -89,6 +89,13 @@ def _cell(rows: pd.DataFrame, measure: Measure, constants: dict[str, float]) -> 
     }
 
 
+def errors_by_person(table: pd.DataFrame, measure: Measure) -> "pd.Series[float]":
+    """The mean error of each person's test scans, by site and person."""
+    rows = table[table["split"] == "test"].dropna(subset=["target"])
+    errors = pd.Series(measure.of(rows), rows.index)
+    return errors.groupby([rows["site"], rows[PERSON]]).mean()
+
+
 def constant_error(rows: pd.DataFrame, measure: Measure, constant: float | None) -> float | None:
     """The error of answering `constant` for everybody, mean over people; None where there is no such answer."""
     if constant is None:

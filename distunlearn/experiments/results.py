@@ -15,8 +15,8 @@ from numpy import ndarray
 from scipy.stats import t
 
 from distunlearn.evaluate.measure import predicted
-from distunlearn.evaluate.stage import PERSON, read_predictions
-from distunlearn.evaluate.summary import FEWEST_PEOPLE
+from distunlearn.evaluate.stage import read_predictions
+from distunlearn.evaluate.summary import FEWEST_PEOPLE, errors_by_person
 from distunlearn.evaluate.verdict import main_set
 from distunlearn.experiments.reproduce import folder_of, is_done
 from distunlearn.experiments.suite import Contrast, Published, Row, Suite
@@ -163,11 +163,7 @@ def _compared(contrast: Contrast, pairs: Sequence[tuple[Path, Path]]) -> Iterato
 
 
 def _test_errors(stage: Path) -> "pd.Series[float]":
-    """The mean error of each person's test scans, by site and person."""
-    table = read_predictions(stage)
-    table = table[table["split"] == "test"].dropna(subset=["target"])
-    errors = pd.Series(predicted(stage.parent).measure.of(table), table.index)
-    return errors.groupby([table["site"], table[PERSON]]).mean()
+    return errors_by_person(read_predictions(stage), predicted(stage.parent).measure)
 
 
 def paired(apart: Float[ndarray, "S P"]) -> Interval:

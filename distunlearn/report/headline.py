@@ -54,9 +54,9 @@ def _tiles(row: Row) -> list[tuple[str, str]]:
         if row.before and change:
             beside = f", {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}] against {row.before.name}{beside}"
         tiles.append((_with_unit(row.mean_error, row.measure.unit), f"{row.measure.name}, mean over sites{beside}"))
-    now, was = _apart(row.probe), _apart(row.before.probe if row.before else None)
+    now, earlier = _apart(row.probe), _apart(row.before.probe if row.before else None)
     if now is not None:
-        before = "" if was is None else f", {was:.2f} before"
+        before = "" if earlier is None else f", {earlier:.2f} before"
         people = row.travellers["people"]
         tiles.append((f"{now:.2f}", f"two scanners apart on the same person ({people} people){before}"))
     return tiles

@@ -4,11 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from distunlearn.evaluate.measure import Measure
-from distunlearn.evaluate.stage import PERSON, Stage
-from distunlearn.evaluate.summary import FEWEST_PEOPLE
+from distunlearn.evaluate.summary import FEWEST_PEOPLE, errors_by_person
 from distunlearn.evaluate.verdict import main_set
 from distunlearn.metrics import Interval, mean_over_sites
 from distunlearn.report.record import RunRecord, StageRecord
@@ -81,14 +78,12 @@ class Row:
         """The test error against the stage before, person by person, mean over sites; None where it cannot be told."""
         if self.before is None:
             return None
-        apart = (_test_errors(self.stage.stage) - _test_errors(self.before.stage)).dropna()
-        sites = apart.index.get_level_values("site")
-        apart = apart[sites.map(sites.value_counts()) >= FEWEST_PEOPLE]
-        return (
-            mean_over_sites(apart.to_numpy(), apart.index.get_level_values("site").to_numpy(str))
-            if len(apart)
-            else None
-        )
+        now, then = (errors_by_person(each.stage.table, self.measure) for each in (self.stage, self.before))
+        apart = (now - then).dropna()
+        apart = apart.loc[apart.groupby(level="site").transform("size").to_numpy() >= FEWEST_PEOPLE]
+        if apart.empty:
+            return None
+        return mean_over_sites(apart.to_numpy(), apart.index.get_level_values("site").to_numpy(str))
 
     def _mean(self, key: str) -> float | None:
         values = [cell[key] for cell in self.cells.values() if cell.get(key) is not None]
@@ -139,13 +134,6 @@ class Row:
     def verdict(self) -> str:
         """The verdict in a few words."""
         return self.probe["verdict"] if self.probe else "not probed"
-
-
-def _test_errors(stage: Stage) -> "pd.Series[float]":
-    """The mean error of each person's test scans, by site and person."""
-    table = stage.table[stage.table["split"] == "test"].dropna(subset=["target"])
-    errors = pd.Series(stage.predicted.measure.of(table), table.index)
-    return errors.groupby([table["site"], table[PERSON]]).mean()
 
 
 def percent(interval: Mapping[str, Any]) -> str:

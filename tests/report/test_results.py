@@ -31,6 +31,18 @@ def test_cells_are_those_of_the_files(probed_run: Path) -> None:
     assert row.mean_error == pytest.approx(sum(each["error"] for each in row.cells.values()) / 3)
 
 
+def test_the_error_is_compared_with_the_stage_before(probed_run: Path) -> None:
+    """Person by person, mean over sites: the value is the difference of the cells, the interval holds it."""
+    before, after = result_rows([read_run(probed_run)])
+    assert before.before is None
+    assert before.error_change is None
+    change = after.error_change
+    assert after.before is before.stage
+    assert change is not None
+    assert change.value == pytest.approx(after.mean_error - before.mean_error)
+    assert change.low < change.value < change.high
+
+
 def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     """A site of few people, a site that was left out and a stage without probes are each called what they are."""
     few = dict(SCANS) | {"test": {"biobank": 30, "oasis": 4, "whitehall": 20}}
