@@ -35,7 +35,7 @@ TITLES: dict[str, tuple[str, str]] = {
         "Of each site's validation scans, at the end of every epoch.",
     ),
     "looks": (
-        "What the network sees and where it looks",
+        "Mean scans and saliency",
         "Middle axial slice, front at the top, of each site's mean test scan, and below it the mean size of the derivative of the prediction by each voxel (units of "
         "the target a standard deviation of intensity) after each stage. Means over the people in brackets, ten or more: no single scan is in this page.",
     ),
