@@ -4,7 +4,7 @@ One training a simulated study, on which all rules are tried: at the end of ever
 are predicted, those of the test too, which no run does (`engine.choosing` reads validation scans only). What each rule
 takes is then probed on test and travelling scans.
 
-    python benchmarks/choosing.py OUT --seeds 201 202 203     # 3 studies of 1,110 scans; about 15 CPU minutes each
+    python benchmarks/choosing.py OUT --seeds 201 202 203     # 3 studies of 1,110 scans; about six CPU minutes each
 """
 
 import argparse
