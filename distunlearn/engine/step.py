@@ -1,6 +1,6 @@
 """One step of training: each phase of the method in turn, each reducing the gradients of its own parts only.
 
-Dimensions: `B` subjects of this rank's share of the batch, `N` domains.
+Dimensions: `B` subjects of this rank's share of the batch, `N` domains, `R` columns of an encoder's row, `L` of its layers.
 
 Why it is exact. A phase's loss is a sum over subjects, weighed by the subject counts of the *global* batch
 (`objectives`). DDP averages gradients over ranks; multiplying the loss by the number of ranks turns that mean into the
@@ -30,7 +30,7 @@ from distunlearn.batch import Batch
 from distunlearn.engine.losses import LOSSES, LossInput
 from distunlearn.engine.update import Update
 from distunlearn.methods import SITE, Confound, Part, Phase, Role, Term, head_of
-from distunlearn.models import pooled
+from distunlearn.models import Tapped
 from distunlearn.tasks import Task
 
 
@@ -57,6 +57,12 @@ class Network:
         with torch.autocast(values.device.type, self.precision, enabled=self.precision is not None):
             output: Tensor = module(values) if moves else _frozen(unwrapped(module), values)
         return output if self.precision is None else output.float()
+
+    def shown(self, row: Float[Tensor, "B R"]) -> Float[Tensor, "B L"]:
+        """What domain heads see of an encoder's row: the feature layer and the inner layers, no map of every voxel."""
+        encoder = unwrapped(self.parts["encoder"])
+        assert isinstance(encoder, Tapped)
+        return row[:, : sum(encoder.widths)]
 
     @contextmanager
     def reducing(self, parts: Sequence[Part], *, now: bool) -> Iterator[None]:
@@ -189,7 +195,8 @@ def _term_loss(
     if term.reverse:
         features = reversed_gradient(features, term.weight * term.ramp(progress))
     part = head_of(term.confound) if loss.reads == "domain_head" else "task_head"
-    output = pooled(features) if loss.reads == "features" else network.call(part, features, moves=part in phase.updates)
+    moves = part in phase.updates
+    output = network.shown(features) if loss.reads == "features" else network.call(part, features, moves=moves)
     confound = network.confounds.get(term.confound) or Confound.site(len(role.subjects))
     values = role.batch.domain if term.confound == SITE else network.label(role.batch, confound.column)
     label = network.label(role.batch, term.label or task.targets[0]) if term.loss == "alignment" else values

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from distunlearn.errors import UserError
 from distunlearn.evaluate.model import Model
-from distunlearn.models import pooled
 
 TOLERANCE = 1e-4
 """Largest difference to the original, as a share of the largest value."""
@@ -34,7 +33,7 @@ class Deployed(nn.Module):
     def forward(self, volume: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions and features."""
         encoded = self.encoder(volume)
-        return self.task.predict(self.task_head(encoded)), pooled(encoded)[:, : self.width]
+        return self.task.predict(self.task_head(encoded)), encoded[:, : self.width]
 
 
 def write_torch(model: Model, path: Path, real: Tensor) -> float:

@@ -25,7 +25,6 @@ from distunlearn.models import (
     TaskHead,
     VoxelHead,
     build_encoder,
-    pooled,
 )
 from distunlearn.run_folder import read_json, write_json
 from distunlearn.streaming.manifest import Study
@@ -84,7 +83,7 @@ class Model:
     def __call__(self, volume: Float[Tensor, "B ..."]) -> tuple[Tensor, Float[Tensor, "B F"]]:
         """The task head's output, for `task` to explain, and features, of scans that were prepared as the card says."""
         encoded = self.parts["encoder"](volume)
-        return self.parts["task_head"](encoded), pooled(encoded)[:, : self.width]
+        return self.parts["task_head"](encoded), encoded[:, : self.width]
 
     @torch.inference_mode()
     def told_domain(self, volume: Float[Tensor, "B ..."]) -> Int[Tensor, " B"]:
@@ -100,13 +99,15 @@ class Model:
 
 def build_parts(card: ModelCard) -> dict[Part, nn.Module]:
     """The parts of Fig. 1, with fresh weights; one domain head, or set of heads, a confound."""
-    encoder = build_encoder(card.encoder, card.shape, layers=card.domain_head.layers, erasable=card.erasable)
     task = TASKS[card.task.name].restore(card.task, card.task_state)
-    if task.dense and not encoder.gives_map:
-        raise ValueError("a segmentation needs an encoder that gives a map, such as unet")
-    voxels = VoxelHead(encoder.width, task.outputs) if task.dense else None
-    task_head = voxels or TaskHead(card.task_head, encoder.width, task.outputs)
-    parts: dict[Part, nn.Module] = {"encoder": encoder, "task_head": task_head}
+    layers = card.domain_head.layers
+    encoder = build_encoder(card.encoder, card.shape, layers=layers, erasable=card.erasable, dense=task.dense)
+    parts: dict[Part, nn.Module] = {
+        "encoder": encoder,
+        "task_head": VoxelHead(encoder.width, task.outputs, card.shape)
+        if task.dense
+        else TaskHead(card.task_head, encoder.width, task.outputs),
+    }
     for found in card.confounds:
         parts[head_of(found.name)] = DomainHeads(card.domain_head, encoder.widths, found.outputs)
     return parts

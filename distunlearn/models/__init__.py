@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from distunlearn.models.custom import CustomConfig, custom
-from distunlearn.models.heads import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VoxelHead, head, pooled
+from distunlearn.models.heads import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VoxelHead
 from distunlearn.models.mlp import Mlp, MlpConfig
 from distunlearn.models.resnet3d import ResNet3d, ResNetConfig
 from distunlearn.models.sfcn import Sfcn, SfcnConfig
@@ -44,26 +44,30 @@ __all__ = [
     "VggConfig",
     "VoxelHead",
     "build_encoder",
-    "head",
-    "pooled",
 ]
 
 
 def build_encoder(
-    config: AnyEncoder, shape: tuple[int, ...], *, layers: tuple[str, ...] = (), erasable: bool = False
+    config: AnyEncoder,
+    shape: tuple[int, ...],
+    *,
+    layers: tuple[str, ...] = (),
+    erasable: bool = False,
+    dense: bool = False,
 ) -> Tapped:
-    """The encoder for scans of a shape: a module from (B, 1, *shape) or (B, M) to (B, features).
+    """The encoder for scans of a shape: a module from (B, 1, *shape) or (B, M) to one row a scan.
 
     Args:
         config: which one.
         shape: of one scan.
         layers: inner layers that domain heads look at too.
         erasable: put a linear map behind it, for method `erasure` to fit.
+        dense: put the features of every voxel into the row too, for a segmentation.
 
     Returns:
         A module with `.width`, the width of the feature layer, and `.widths`, that and those of the inner layers.
 
     Raises:
-        ValueError: the encoder does not take this shape, or has no such layer.
+        ValueError: the encoder does not take this shape, has no such layer, or gives no map where one is needed.
     """
-    return Tapped(ENCODERS[config.name](config, shape), shape, layers=layers, erasable=erasable)
+    return Tapped(ENCODERS[config.name](config, shape), shape, layers=layers, erasable=erasable, dense=dense)

@@ -1,7 +1,9 @@
 """The heads on the features: what is predicted (θ_p) and which scanner, or which other confound, it was (θ_d).
 
-Dimensions: `B` subjects, `F` features, `H` domain heads, `K` outputs.
+Dimensions: `B` subjects, `F` features, `R` columns of an encoder's row (`models.tapped`), `H` domain heads, `K` outputs.
 """
+
+import math
 
 import torch
 from jaxtyping import Float
@@ -34,40 +36,31 @@ class DomainHeadConfig(HeadConfig):
     spots; 0 for never."""
 
 
-def head(config: HeadConfig, features: int, outputs: int) -> nn.Module:
-    """A head (B, features) → (B, outputs); its output is raw, with no softmax."""
-    if not config.hidden:
-        return nn.Linear(features, outputs)
-    layers: list[nn.Module] = [nn.Linear(features, config.hidden), nn.ReLU()]
-    if config.dropout:
-        layers.append(nn.Dropout(config.dropout))
-    return nn.Sequential(*layers, nn.Linear(config.hidden, outputs))
-
-
 class DomainHeads(nn.Module):
     """All heads that tell one confound: `ensemble` of them on each layer."""
 
     def __init__(self, config: DomainHeadConfig, widths: tuple[int, ...], outputs: int) -> None:
         super().__init__()
         self.widths, self.ensemble, self.reset_every = widths, config.ensemble, config.reset_every
-        self.heads = nn.ModuleList(head(config, width, outputs) for width in widths for _ in range(config.ensemble))
+        self.heads = nn.ModuleList(_head(config, width, outputs) for width in widths for _ in range(config.ensemble))
 
-    def forward(self, features: Float[Tensor, "B ..."]) -> Float[Tensor, "B H K"]:
+    def forward(self, row: Float[Tensor, "B R"]) -> Float[Tensor, "B H K"]:
         """What each head says."""
-        layers = torch.split(pooled(features), list(self.widths), dim=1)
+        layers = torch.split(row[:, : sum(self.widths)], list(self.widths), dim=1)
         return torch.stack([one(layers[index // self.ensemble]) for index, one in enumerate(self.heads)], dim=1)
 
 
 class VoxelHead(nn.Module):
     """The head of a segmentation: the same linear map at every voxel."""
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.map = (width, *shape)
         self.head = nn.Conv3d(width, outputs, 1)
 
-    def forward(self, features: Float[Tensor, "B F W H D"]) -> Float[Tensor, "B K W H D"]:
+    def forward(self, row: Float[Tensor, "B R"]) -> Float[Tensor, "B K W H D"]:
         """Raw outputs at every voxel."""
-        output: Tensor = self.head(features)
+        output: Tensor = self.head(row[:, -math.prod(self.map) :].reshape(row.shape[0], *self.map))
         return output
 
 
@@ -76,14 +69,19 @@ class TaskHead(nn.Module):
 
     def __init__(self, config: HeadConfig, width: int, outputs: int) -> None:
         super().__init__()
-        self.width, self.head = width, head(config, width, outputs)
+        self.width, self.head = width, _head(config, width, outputs)
 
-    def forward(self, features: Float[Tensor, "B F ..."]) -> Float[Tensor, "B K"]:
+    def forward(self, row: Float[Tensor, "B R"]) -> Float[Tensor, "B K"]:
         """The head's raw output."""
-        output: Tensor = self.head(pooled(features)[:, : self.width])
+        output: Tensor = self.head(row[:, : self.width])
         return output
 
 
-def pooled(features: Float[Tensor, "B F ..."]) -> Float[Tensor, "B F"]:
-    """Features as one row a scan: the mean over space where an encoder gives a map."""
-    return features.flatten(2).mean(dim=2) if features.ndim > 2 else features
+def _head(config: HeadConfig, features: int, outputs: int) -> nn.Module:
+    """From (B, features) to (B, outputs), raw, with no softmax."""
+    if not config.hidden:
+        return nn.Linear(features, outputs)
+    layers: list[nn.Module] = [nn.Linear(features, config.hidden), nn.ReLU()]
+    if config.dropout:
+        layers.append(nn.Dropout(config.dropout))
+    return nn.Sequential(*layers, nn.Linear(config.hidden, outputs))

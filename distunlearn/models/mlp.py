@@ -37,7 +37,6 @@ class Mlp(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(inside, config.features))
         if config.rectified:
             self.layers.append(nn.ReLU())
-        self.width = config.features
         self.mean: Tensor
         self.sd: Tensor
         self.register_buffer("mean", torch.zeros(shape))

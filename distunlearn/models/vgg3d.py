@@ -53,7 +53,6 @@ class Vgg3d(nn.Module):
             layers.append(nn.MaxPool3d(kernel))
         self.blocks = nn.Sequential(*layers)
         self.to_features = nn.Sequential(nn.Flatten(), nn.Linear(inside * math.prod(shape), config.features), nn.ReLU())
-        self.width = config.features
 
     def forward(self, volume: Float[Tensor, "B 1 W H D"]) -> Float[Tensor, "B F"]:
         """Encode a batch of normalised volumes."""

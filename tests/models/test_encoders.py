@@ -6,7 +6,8 @@ from torch import nn
 from torch.optim import Adam
 
 from distunlearn.engine.reset import reset_heads
-from distunlearn.models import CustomConfig, DomainHeadConfig, DomainHeads, VggConfig, build_encoder
+from distunlearn.models import CustomConfig, DomainHeadConfig, DomainHeads, VggConfig, VoxelHead, build_encoder
+from distunlearn.models.norm import Norm, norm_layer, statistics_of
 from distunlearn.models.resnet3d import ResNetConfig
 from distunlearn.models.sfcn import SfcnConfig
 from distunlearn.models.unet import UnetConfig
@@ -26,13 +27,58 @@ def test_a_unet_keeps_the_shape_and_in_two_dimensions_the_slices_apart(dimension
     """Changing one slice changes the others in 3-D only."""
     torch.manual_seed(0)
     config = UnetConfig(dimensions=dimensions, channels=(4, 8, 8), features=3, norm="none")  # type: ignore[arg-type]
-    encoder = build_encoder(config, (10, 8, 5))
+    encoder = build_encoder(config, (10, 8, 5)).encoder
     volume = torch.randn(1, 1, 10, 8, 5)
     other = volume.clone()
     other[..., 0] += 1
     before, after = encoder(volume), encoder(other)
     assert before.shape == (1, 3, 10, 8, 5)
     assert torch.equal(before[..., 1:], after[..., 1:]) == (dimensions == 2)
+
+
+def test_a_map_stands_behind_its_mean_and_those_of_inner_layers() -> None:
+    """Domain heads see the means, a voxel head the map; what is erased from every voxel is erased from the mean."""
+    torch.manual_seed(0)
+    config, shape = UnetConfig(channels=(4, 6), features=3), (8, 6, 4)
+    encoder = build_encoder(config, shape, layers=("down.1",), erasable=True, dense=True)
+    volume = torch.randn(2, 1, *shape)
+    bottleneck = encoder.encoder.down[1](nn.functional.max_pool3d(encoder.encoder.down[0](volume), 2))
+    row = encoder(volume)
+    assert encoder.widths == (3, 6)
+    voxels = encoder.encoder(volume)
+    assert torch.allclose(row[:, :3], voxels.mean(dim=(2, 3, 4)), atol=1e-6)
+    assert torch.allclose(row[:, 3:9], bottleneck.mean(dim=(2, 3, 4)), atol=1e-6)
+    assert torch.equal(row[:, 9:].view_as(voxels), voxels)
+    head = VoxelHead(3, 2, shape)
+    assert torch.equal(head(row), head.head(voxels))
+    assert encoder.erase is not None
+    encoder.erase.fit(torch.diag(torch.tensor([1.0, 0.0, 1.0])), torch.tensor([0.0, 5.0, 0.0]))
+    erased = encoder(volume)
+    assert torch.allclose(erased[:, 1], torch.tensor(5.0))
+    assert torch.allclose(erased[:, [0, 2]], row[:, [0, 2]], atol=1e-6)
+    assert torch.allclose(erased[:, 9:].view_as(voxels)[:, 1], torch.tensor(5.0))
+
+
+def test_a_row_needs_no_map() -> None:
+    """Other tasks on a U-Net get the means alone."""
+    encoder = build_encoder(UnetConfig(channels=(4, 6), features=3), (8, 6, 4))
+    assert encoder(torch.randn(2, 1, 8, 6, 4)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("norm", "statistics"),
+    [
+        ("sync", "global"),
+        ("batch", "rank"),
+        ("group", "none"),
+        ("instance", "none"),
+        ("layer", "none"),
+        ("none", "none"),
+    ],
+)
+def test_the_norm_of_any_network_is_known(norm: Norm, statistics: str) -> None:
+    """Also of a user's own, in which nothing but its layers tells."""
+    assert statistics_of(nn.Sequential(nn.Conv3d(1, 8, 1), nn.Sequential(norm_layer(norm, 8)))) == statistics
 
 
 def test_inner_layers_are_shown_to_domain_heads_only() -> None:
