@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from distunlearn.batch import Batch
 from distunlearn.config import RunConfig
 from distunlearn.engine.hosting import Hosting
-from distunlearn.engine.losses import LOSSES
 from distunlearn.engine.reduction import prime
+from distunlearn.engine.refuse import refuse_alignments, refuse_norm
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, RoleBatch, StepBatch, unwrapped
 from distunlearn.errors import UserError
 from distunlearn.evaluate.model import Model, ModelCard, build_parts, value_names
 from distunlearn.methods import SITE, Confound, Role, phases_of, role_of
 from distunlearn.models import Mlp, Tapped
+from distunlearn.models.norm import statistics_of
 from distunlearn.moments import moments
 from distunlearn.streaming.chosen import Chosen
 from distunlearn.streaming.drawn import SEGMENTATION
@@ -59,7 +60,10 @@ class Job:
 
     def evaluation(self, split: str) -> Iterator[Batch]:
         """This rank's share of all scans of a split, each once; targets are NaN where there are none."""
-        rows = np.flatnonzero(self.study.table["split"] == split)
+        return self.once(np.flatnonzero(self.study.table["split"] == split))
+
+    def once(self, rows: Int[np.ndarray, " n"]) -> Iterator[Batch]:
+        """This rank's share of some rows of the study's table, each once."""
         for batch in self.hosting.evaluation(rows, EVALUATION_BATCH, self.loader.target):
             yield batch.to(self.runtime.device)
 
@@ -75,6 +79,7 @@ def build(config: RunConfig, runtime: Runtime) -> Job:
     Raises:
         UserError: shards, sites, labels or settings that do not fit together; or ranks that see different ones.
     """
+    refuse_alignments(config)
     hosting = Hosting.read(config, runtime)
     study = hosting.study
     if config.tracking.enabled:
@@ -88,7 +93,6 @@ def build(config: RunConfig, runtime: Runtime) -> Job:
         target=_asked_for(config), threads=config.data.threads,
     )  # fmt: skip
     runtime.agree(loader.digest(), "the scans, their preparation and the plan of the batches")
-    _refuse_local_batch_norm(config, runtime)
     torch.manual_seed(config.seed)  # the same first weights on every rank
     card, network = _network(config, hosting, chosen)
     torch.manual_seed(config.seed * 1_000_003 + runtime.rank + 1)  # dropout differs between ranks
@@ -148,6 +152,7 @@ def _network(config: RunConfig, hosting: Hosting, chosen: dict[Role, Chosen]) ->
         what = "classes and cuts, which a federated run must name (task.classes, confounds.NAME.cuts)"
         runtime.agree(card.model_dump_json(), what)
     labels = _labels(config)
+    refuse_norm(statistics_of(parts["encoder"]), runtime)
     _standardise_tables(parts["encoder"], hosting, chosen["main"])
     found = {confound.name: confound for confound in confounds}
     wrapped = {name: runtime.wrap(module) for name, module in parts.items()}
@@ -160,12 +165,6 @@ def _network(config: RunConfig, hosting: Hosting, chosen: dict[Role, Chosen]) ->
 def _labels(config: RunConfig) -> tuple[str, ...]:
     """The labels that every batch carries: targets first, then confounds and what alignments compare scans at."""
     terms = [term for method in config.methods for phase in phases_of(method) for term in phase.terms]
-    if not config.task.targets and any(term.loss == "alignment" and term.label is None for term in terms):
-        raise UserError("method.label: a segmentation has no target to compare scans at; name a label, such as age")
-    if config.engine.pieces > 1 and any(LOSSES[term.loss].reads == "features" for term in terms):
-        raise UserError(
-            "engine.pieces: an alignment compares all scans of a batch, which cannot be cut; set pieces to 1"
-        )
     compared = [term.label for term in terms if term.label is not None]
     columns = [confound.column for confound in config.confounds.values()]
     return tuple(dict.fromkeys([*config.task.targets, *columns, *compared]))
@@ -195,15 +194,6 @@ def _standardise_tables(encoder: nn.Module, hosting: Hosting, main: Chosen) -> N
         batches = evaluation_batches(hosting.study, hosting.first(main.rows), batch=256)
         rows = [batch.to("cpu").volume for batch in batches]
         encoder.encoder.standardise(*moments(torch.cat([torch.empty(0, *hosting.study.shape), *rows]), hosting.add_up))
-
-
-def _refuse_local_batch_norm(config: RunConfig, runtime: Runtime) -> None:
-    norm = getattr(config.encoder, "norm", None)
-    if norm == "batch" and runtime.world_size > 1 and runtime.device.type != "cuda":
-        raise UserError(
-            "encoder.norm: batch would normalise by each rank's share of a batch, so that the result depends on the number of ranks; "
-            "use group or instance, or one process"
-        )
 
 
 def target_values(study: Study, rows: Int[np.ndarray, " n"], targets: tuple[str, ...]) -> Float[Tensor, "n T"]:

@@ -25,7 +25,7 @@ from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, StepBatch, take_step
 from distunlearn.engine.stop import Wish
 from distunlearn.engine.update import Update
-from distunlearn.engine.updates import build_updates, refuse_settings, set_rates
+from distunlearn.engine.updates import build_updates, set_rates
 from distunlearn.errors import UserError
 from distunlearn.evaluate.health import findings
 from distunlearn.methods import ErasureConfig, phases_of
@@ -99,7 +99,6 @@ class Stage:
         self.index, self.config, self.steps = index, config, steps
         self.phases = phases_of(config.method)
         self.per_epoch = self.job.plans["main"].steps_per_epoch
-        refuse_settings(config, getattr(self.job.config.encoder, "norm", None), self.job.runtime)
         self.updates = build_updates(config, self.job.network, self.job.runtime)
         self.meter = Meter(self.job.runtime, self.updates)
         period = self.job.config.engine.average_every

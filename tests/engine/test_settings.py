@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,16 +11,18 @@ from test_step import on
 from tiny_run import tiny
 from torch import Tensor
 
-from distunlearn.config import EngineConfig, StageConfig
+from distunlearn.config import EngineConfig, RunConfig, StageConfig
 from distunlearn.engine import checkpoint, trainer
 from distunlearn.engine.checkpoint import newest
+from distunlearn.engine.job import build
+from distunlearn.engine.refuse import refuse_alignments, refuse_norm
 from distunlearn.engine.resume import Patience
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.step import Network, take_step
 from distunlearn.engine.train import train
-from distunlearn.engine.updates import build_updates, refuse_settings, set_rates
+from distunlearn.engine.updates import build_updates, set_rates
 from distunlearn.errors import UserError
-from distunlearn.methods import AlignmentConfig, UnlearningConfig, phases_of
+from distunlearn.methods import UnlearningConfig, phases_of
 from distunlearn.models import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VggConfig, build_encoder
 from distunlearn.tasks import Regression, RegressionConfig
 
@@ -64,16 +67,41 @@ def test_a_lever_stays_near_plain_float32(engine: dict[str, object], error: floa
     assert (other - plain).norm() / plain.norm() < error
 
 
-def test_settings_that_would_change_a_stage_in_silence_are_refused() -> None:
-    """Pieces with pairs of scans or with statistics of a batch; channels last with statistics of a batch on a CPU."""
-    pairs = StageConfig(name="s", method=AlignmentConfig())
-    with pytest.raises(UserError, match="compares the scans"):
-        refuse_settings(pairs, "group", Runtime(EngineConfig(pieces=2)))
+def test_batch_norm_that_would_not_be_of_the_global_batch_is_refused(planted_shards: Path) -> None:
+    """In pieces, channels last on a CPU, and by each rank's share on several ranks."""
+    config = tiny(planted_shards, "engine.pieces=2")
     with pytest.raises(UserError, match="normalise each piece"):
-        refuse_settings(STAGE, "sync", Runtime(EngineConfig(pieces=2)))
+        build(config, Runtime(config.engine))
+    several = Runtime(EngineConfig())
+    several.world_size = 2
+    with pytest.raises(UserError, match="each rank's share"):
+        refuse_norm("rank", several)
+    refuse_norm("global", several)
+    with pytest.raises(UserError, match="normalise each piece"):
+        refuse_norm("global", Runtime(EngineConfig(pieces=2)))
     with pytest.raises(UserError, match="inexact on CPUs"):
-        refuse_settings(STAGE, "batch", Runtime(EngineConfig(channels_last=True)))
-    refuse_settings(STAGE, "group", Runtime(EngineConfig(pieces=2, channels_last=True)))
+        refuse_norm("rank", Runtime(EngineConfig(channels_last=True)))
+    refuse_norm("none", Runtime(EngineConfig(pieces=2, channels_last=True)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"engine": {"pieces": 2}}, "cannot be cut"),
+        ({"task": {"name": "segmentation"}}, "name a label, such as age"),
+        ({"task": {"name": "classification"}}, "set within to 0"),
+        ({"confounds": {"field": {"column": "field", "kind": "continuous"}}}, "set its kind to binned"),
+    ],
+)
+def test_what_an_alignment_cannot_do_is_refused(changed: dict[str, Any], words: str) -> None:
+    """In one line, before any scan is looked at; what lies beside it is allowed."""
+    method = {"name": "alignment", "confounds": ["site", *changed.get("confounds", ())]}
+    config = {"shards": ".", "stages": [{"name": "s", "method": method}]}
+    with pytest.raises(UserError, match=words):
+        build(RunConfig.read(config | changed, "test"), Runtime(EngineConfig()))
+    refuse_alignments(
+        RunConfig.read({"shards": ".", "stages": [{"name": "s", "method": {"name": "alignment"}}]}, "test")
+    )
 
 
 @pytest.mark.parametrize(
