@@ -1,8 +1,9 @@
-"""Fits the erasing map of method `erasure` on the features of the training scans; only sums of products cross ranks.
+"""Fits the erasing map of method `erasure` on the features of X_u; only sums of products cross ranks.
 
 Dimensions: `n` scans of this rank, `F` features, `K` columns that describe the confounds.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,12 +12,12 @@ from torch.nn import functional as F
 from distunlearn.batch import Batch
 from distunlearn.engine.job import Job
 from distunlearn.engine.step import unwrapped
-from distunlearn.methods import SITE, ErasureConfig, leace, told_beyond
+from distunlearn.methods import SITE, ErasureConfig, leace, role_of, told_beyond
 from distunlearn.models import Tapped
 
 
 def fit_erasure(job: Job, method: ErasureConfig) -> None:
-    """Measure the training features of this run's encoder as it is, and let the encoder erase from now on."""
+    """Measure the features of X_u by this run's encoder as it is, and let the encoder erase from now on."""
     encoder = unwrapped(job.network.parts["encoder"])
     assert isinstance(encoder, Tapped)
     assert encoder.erase is not None
@@ -36,10 +37,11 @@ def fit_erasure(job: Job, method: ErasureConfig) -> None:
 
 @torch.no_grad()
 def _rows(job: Job, method: ErasureConfig) -> Float[Tensor, "n C"]:
-    """Features, confounds, and targets with their squares, of every training scan of which all are known."""
+    """Features, confounds, and targets with their squares, of every scan of the confounds' X_u of which all are known."""
     model, parts = job.model(), []
     model.set_training(False)
-    for batch in job.evaluation("train"):
+    chosen = np.unique(np.concatenate([job.chosen[role_of(name)].rows for name in method.confounds]))
+    for batch in job.once(chosen):
         described = [_described(job, name, batch) for name in method.confounds]
         target = (
             batch.target[:, : len(job.network.task.targets)].double() if method.keep else batch.target[:, :0].double()

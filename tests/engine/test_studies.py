@@ -8,14 +8,14 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from planted_study import write_scans
 from tiny_run import tiny
 
 from distunlearn.config import RunConfig
-from distunlearn.engine.job import build
-from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.train import train
-from distunlearn.errors import UserError
-from distunlearn.prepare import PrepareConfig, shard
+from distunlearn.evaluate.stage import read_stage
+from distunlearn.prepare import PrepareConfig, Preprocessing, shard
+from distunlearn.run_folder import read_json
 
 
 def run(config: RunConfig, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -27,7 +27,7 @@ def run(config: RunConfig, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def drawn_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sites of brains with a ventricle that is drawn, but for every fourth scan."""
+    """Two sites of brains with a ventricle that is drawn, but for every fourth scan; of every tenth person no sex is known."""
     folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
     axes = np.meshgrid(*(np.linspace(-1, 1, 12) for _ in range(3)), indexing="ij")
     radius, rows = np.sqrt(sum(axis**2 for axis in axes)), []
@@ -40,7 +40,7 @@ def drawn_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nib.save(nib.Nifti1Image(voxels.astype(np.float32), np.eye(4)), anat / f"{subject}_T1w.nii.gz")
         if number % 8 > 1:
             nib.save(nib.Nifti1Image((3 * inner).astype(np.uint8), np.eye(4)), anat / f"{subject}_dseg.nii.gz")
-        rows.append([subject, site, f"{rng.uniform(20, 80):.1f}", "FM"[number % 3 == 0]])
+        rows.append([subject, site, f"{rng.uniform(20, 80):.1f}", "n/a" if number % 10 == 9 else "FM"[number % 3 == 0]])
     table = pd.DataFrame(rows, columns=["participant_id", "site", "age", "sex"])
     table.to_csv(folder / "bids" / "participants.tsv", sep="\t", index=False)
     config = PrepareConfig.read(
@@ -75,13 +75,18 @@ def test_a_segmentation_is_learned_while_the_site_is_unlearned(drawn_shards: Pat
 
 
 def test_sex_is_predicted_and_its_classes_weighed(drawn_shards: Path, tmp_path: Path) -> None:
-    """Probabilities of the classes add up to one; the likeliest is the prediction."""
+    """Probabilities of the classes add up to one; the likeliest is the prediction. Who has no sex is predicted, not learned from."""
     task = "task={name: classification, target: sex, class_weights: balanced}"
     said, last = run(tiny(drawn_shards, task, "data.batch=8"), tmp_path / "run")
     assert 0 <= last["val/error_rate/a"] <= 1
     assert np.allclose(said["probability_F"] + said["probability_M"], 1, atol=1e-3)
     assert ((said["probability_M"] > 0.5) == (said["prediction"] == 1)).all()
-    assert set(zip(said["sex"], said["target"], strict=True)) == {("F", 0), ("M", 1)}
+    known = said["sex"].notna()
+    assert set(zip(said["sex"][known], said["target"][known], strict=True)) == {("F", 0), ("M", 1)}
+    assert (~known).sum() == 4
+    assert said["target"][~known].isna().all()
+    scans = pd.read_csv(tmp_path / "run" / "scans.tsv", sep="\t")
+    assert not scans.loc[scans["sex"].isna(), "main"].any()
 
 
 def test_site_and_sex_are_unlearned_together_each_on_its_own_scans(planted_shards: Path, tmp_path: Path) -> None:
@@ -97,38 +102,70 @@ def test_site_and_sex_are_unlearned_together_each_on_its_own_scans(planted_shard
     assert scans.loc[scans["unlearn_sex"] == 1, "age"].max() < 60 < scans.loc[scans["unlearn"] == 1, "age"].max()
 
 
-def test_a_site_without_labels_takes_part_in_unlearning_only(planted_shards: Path, tmp_path: Path) -> None:
-    """A third site is in X_u and not in X_p, and its features are written for the probes."""
-    config = tiny(planted_shards, "data.main.sites=[alpha, beta]", "data.unlearn.among=study")
-    said, _ = run(config, tmp_path / "run")
+@pytest.fixture(scope="module")
+def unlabelled_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted study, but nobody knows the age of anybody at its third site."""
+    folder = tmp_path_factory.mktemp("unlabelled")
+    table = write_scans(folder / "scans")
+    people = pd.read_csv(table)
+    people.loc[people["site"] == "gamma", "age"] = None
+    people.to_csv(table, index=False)
+    shard(
+        [table], folder / "shards", PrepareConfig(preprocessing=Preprocessing(size=(8, 8, 8), keep_every=2), workers=1)
+    )
+    return folder / "shards"
+
+
+def test_a_site_without_labels_takes_part_in_unlearning_only(unlabelled_shards: Path, tmp_path: Path) -> None:
+    """A third site is in X_u and not in X_p; it gets predictions, and probes look at all three."""
+    config = tiny(unlabelled_shards, "data.main.sites=[alpha, beta]", "data.unlearn.among=study")
+    said, last = run(config, tmp_path / "run")
     scans = pd.read_csv(tmp_path / "run" / "scans.tsv", sep="\t").groupby("site")[["main", "unlearn"]].sum()
     assert scans.loc["gamma", "main"] == 0 < scans.loc["gamma", "unlearn"]
-    assert set(said["site"]) == {"alpha", "beta", "gamma"}
+    third = said[said["site"] == "gamma"]
+    assert third["target"].isna().all()
+    assert third["prediction"].notna().all()
+    assert read_stage(tmp_path / "run" / "unlearning").sites == ("alpha", "beta", "gamma")
+    assert {"val/mae/alpha", "val/mae/beta"} <= set(last)
+    assert "val/mae/gamma" not in last
+
+
+def test_age_is_unlearned_while_sex_is_predicted(planted_shards: Path, tmp_path: Path) -> None:
+    """A continuous confound beside the site, and a binned one: each has a head, a loss and a place in the confusion."""
+    config = tiny(
+        planted_shards, "task={name: classification, target: sex}",
+        "confounds={age: {column: age, kind: continuous}, decade: {column: age, kind: binned, bins: 3}}",
+        "stages.1.method={name: joint, confounds: [site, age, decade]}", "stages.1.learning_rate=0.001",
+    )  # fmt: skip
+    _, last = run(config, tmp_path / "run")
+    assert {"train/domain", "train/domain_age", "train/domain_decade", "train/joint"} <= set(last)
+    stored = read_json(tmp_path / "run" / "unlearning" / "model" / "model.json")["confounds"]
+    assert [(one["name"], one["kind"], one["outputs"]) for one in stored] == [
+        ("site", "categorical", 3), ("age", "continuous", 1), ("decade", "binned", 3)
+    ]  # fmt: skip
+
+
+def apart(run_folder: Path, stage: str, sites: tuple[str, ...]) -> float:
+    """How far the mean features of the training scans of some sites are from each other."""
+    said = pd.read_csv(run_folder / stage / "predictions.tsv", sep="\t")
+    there = ((said["split"] == "train") & said["site"].isin(sites)).to_numpy()
+    with np.load(run_folder / stage / "features.npz") as stored:
+        means = pd.DataFrame(stored["features"][there]).groupby(said["site"][there].to_numpy()).mean()
+    return float((means - means.mean()).abs().max().max())
 
 
 def test_what_is_erased_no_linear_map_tells(planted_shards: Path, tmp_path: Path) -> None:
     """After LEACE the mean features of every site are the same on the scans that it was fitted on; before, they differ."""
     config = tiny(planted_shards, "stages.1.method={name: erasure, keep: false}", "stages.1.learning_rate=0.01")
-    said, _ = run(config, tmp_path / "run")
-    train_scans = (said["split"] == "train").to_numpy()
-    apart = {}
-    for stage in ("standard", "unlearning"):
-        with np.load(tmp_path / "run" / stage / "features.npz") as stored:
-            features = pd.DataFrame(stored["features"][train_scans])
-        means = features.groupby(said["site"][train_scans].to_numpy()).mean()
-        apart[stage] = float((means - features.mean()).abs().max().max())
-    assert apart["unlearning"] < 1e-3 * apart["standard"]
+    run(config, tmp_path / "run")
+    every = ("alpha", "beta", "gamma")
+    assert apart(tmp_path / "run", "unlearning", every) < 1e-3 * apart(tmp_path / "run", "standard", every)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        (("engine.pieces=2",), "cannot be cut"),
-        (("task={name: segmentation}",), "no scan has a segmentation|name a label|is left by rule"),
-    ],
-)
-def test_what_an_alignment_cannot_do_is_refused(planted_shards: Path, settings: tuple[str, ...], words: str) -> None:
-    """In one line, before training."""
-    config = tiny(planted_shards, "stages.1.method={name: alignment}", "stages.1.learning_rate=0.001", *settings)
-    with pytest.raises(UserError, match=words):
-        build(config, Runtime(config.engine))
+def test_a_site_that_is_held_out_is_not_erased(planted_shards: Path, tmp_path: Path) -> None:
+    """Erasure is fitted on X_u: a site that is not in it stays as far from the others as it was, about."""
+    erased = ("stages.1.method={name: erasure, keep: false}", "stages.1.learning_rate=0.01")
+    run(tiny(planted_shards, "data.main.sites=[alpha, beta]", *erased), tmp_path / "run")
+    inside = apart(tmp_path / "run", "unlearning", ("alpha", "beta"))
+    assert inside < 1e-3 * apart(tmp_path / "run", "standard", ("alpha", "beta"))
+    assert apart(tmp_path / "run", "unlearning", ("alpha", "gamma")) > 100 * inside
