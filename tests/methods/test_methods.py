@@ -1,9 +1,12 @@
 """Methods are data: their ramps, their phases, and the maths of erasure."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
+from distunlearn.engine.losses import LOSSES
 from distunlearn.engine.step import reversed_gradient
 from distunlearn.methods import (
     Confound,
@@ -11,11 +14,13 @@ from distunlearn.methods import (
     JointConfig,
     Ramp,
     ReversalConfig,
+    StandardConfig,
     UnlearningConfig,
     leace,
     phases_of,
     told_beyond,
 )
+from distunlearn.methods.phase import Loss
 
 
 def test_ramps_begin_and_end_where_they_should() -> None:
@@ -103,3 +108,19 @@ def test_a_confound_with_one_value_is_refused() -> None:
     """Nothing can be told from it."""
     with pytest.raises(ValueError, match="fewer than two values"):
         Confound.fit("coil", ConfoundKind(column="coil"), torch.tensor([1.0, 1.0, torch.nan]))
+
+
+def test_every_loss_that_a_term_can_name_is_there() -> None:
+    """And no other, so that a phase with a wrong name is found by mypy and not in training."""
+    assert set(get_args(Loss)) == set(LOSSES)
+
+
+def test_an_encoder_can_be_taught_the_site_first() -> None:
+    """With `teach`, one update lowers the sum of the task's and the domain loss and moves all parts, as the authors begin."""
+    (task,) = phases_of(StandardConfig(teach=0.5))
+    assert set(task.updates) == {"encoder", "task_head", "domain_head"}
+    assert [(term.loss, term.weight, term.reverse) for term in task.terms] == [
+        ("task", 1.0, False),
+        ("domain", 0.5, False),
+    ]
+    assert [phase.updates for phase in phases_of(StandardConfig())] == [("domain_head",), ("encoder", "task_head")]
