@@ -2,11 +2,19 @@
 
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distunlearn.objectives import confusion, domain_cross_entropy, mean_of_all, mean_of_each_domain, squared_error
+from distunlearn.objectives import (
+    confusion,
+    domain_cross_entropy,
+    mean_of_all,
+    mean_of_each_domain,
+    soft_dice,
+    squared_error,
+)
 
 torch.manual_seed(0)
 LOGITS = torch.randn(7, 3, dtype=torch.float64) * 3
@@ -37,11 +45,12 @@ def test_confusion_is_equation_3() -> None:
 
 def test_task_loss_is_equation_1() -> None:
     """The task loss is the sum over domains of the mean over that domain's subjects."""
-    prediction, target = torch.randn(7, 1, dtype=torch.float64), torch.randn(7, 1, dtype=torch.float64)
+    prediction, target = torch.randn(7, 2, dtype=torch.float64), torch.randn(7, 2, dtype=torch.float64)
     expected = 0.0
     for n in range(3):
         members = [j for j in range(7) if DOMAIN[j] == n]
-        expected += sum((target[j, 0].item() - prediction[j, 0].item()) ** 2 for j in members) / len(members)
+        each = [sum((target[j, t] - prediction[j, t]).item() ** 2 for t in range(2)) / 2 for j in members]
+        expected += sum(each) / len(members)
     loss = mean_of_each_domain(squared_error(prediction, target), DOMAIN, torch.bincount(DOMAIN))
     assert math.isclose(loss.item(), expected, rel_tol=1e-12)
 
@@ -57,26 +66,52 @@ def test_shares_of_ranks_add_up(domains: list[int], cut: int) -> None:
         assert torch.isclose(shares, reduce(loss, domain, subjects), rtol=1e-12)
 
 
-def test_confusion_is_least_at_uniform() -> None:
-    """No logits give less confusion loss than log N, and equal logits give exactly that."""
-    assert math.isclose(confusion(torch.full((1, 5), 7.0, dtype=torch.float64)).item(), math.log(5), rel_tol=1e-12)
-    assert (confusion(torch.randn(200, 5)) > math.log(5)).all()
+@pytest.mark.parametrize("sites", [2, 3, 22])
+def test_confusion_is_least_at_uniform(sites: int) -> None:
+    """No logits give less confusion loss than log N; equal logits give exactly that, and there the gradient is 0."""
+    even = torch.full((1, sites), 7.0, dtype=torch.float64, requires_grad=True)
+    least = confusion(even)
+    assert math.isclose(least.item(), math.log(sites), rel_tol=1e-12)
+    least.sum().backward()
+    assert even.grad is not None
+    assert even.grad.abs().max() < 1e-15
+    assert (confusion(torch.randn(200, sites)) > math.log(sites)).all()
 
 
-def test_extreme_logits_stay_finite() -> None:
-    """A saturated domain head gives finite losses and gradients, where log(softmax) gives inf and NaN."""
-    logits = torch.tensor([[400.0, -400.0, 0.0]], requires_grad=True)
-    (confusion(logits) + domain_cross_entropy(logits, torch.tensor([1]))).sum().backward()
+@pytest.mark.parametrize("size", [100.0, 400.0, 1e30])
+def test_extreme_logits_stay_finite(size: float) -> None:
+    """A saturated domain head gives the losses and gradients of the limit, where log(softmax) gives inf and NaN."""
+    logits = torch.tensor([[size, -size, 0.0]], requires_grad=True)
+    told, confused = domain_cross_entropy(logits, torch.tensor([1])), confusion(logits)
+    assert told.item() == pytest.approx(2 * size)  # -log p_1, where p_0 is 1
+    assert confused.item() == pytest.approx(size)  # (0 + 2 size + size) / 3
+    (confused + told).sum().backward()
     assert logits.grad is not None
-    assert logits.grad.isfinite().all()
-    assert confusion(logits).isfinite().all()
+    assert logits.grad.tolist()[0] == pytest.approx([1 - 1 / 3 + 1, -1 / 3 - 1, -1 / 3])
+    naive = -logits.detach().softmax(dim=1).log().mean(dim=1)
+    assert naive.isinf().all()
 
 
 def test_gradients_by_finite_differences() -> None:
-    """The gradients of all losses are those that small steps measure."""
+    """The gradients of all losses, also reduced as eq. (1) and (2) reduce them, are those that small steps measure."""
     logits = LOGITS.clone().requires_grad_()
     prediction = torch.randn(7, 2, dtype=torch.float64, requires_grad=True)
     target = torch.randn(7, 2, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: domain_cross_entropy(x, DOMAIN), logits)
     assert torch.autograd.gradcheck(confusion, logits)
     assert torch.autograd.gradcheck(lambda x: squared_error(x, target), prediction)
+    subjects = torch.bincount(DOMAIN)
+    for reduce in (mean_of_each_domain, mean_of_all):
+        assert torch.autograd.gradcheck(
+            lambda x, reduce=reduce: reduce(squared_error(x, target), DOMAIN, subjects), prediction
+        )
+    classes = torch.tensor([[0, 2, 1, 1]])
+    probability = torch.rand(1, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: soft_dice(x, classes), probability)
+
+
+def test_domain_and_confusion_are_means_over_all() -> None:
+    """Eq. (2) and (3) of a batch are means over its subjects, whatever their domains."""
+    loss = confusion(LOGITS)
+    found = mean_of_all(loss, DOMAIN, torch.bincount(DOMAIN))
+    assert math.isclose(found.item(), sum(loss.tolist()) / 7, rel_tol=1e-12)

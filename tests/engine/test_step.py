@@ -1,6 +1,8 @@
 """A step moves what it should, on any number of ranks as on one."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from distunlearn.config import EngineConfig, StageConfig
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, RoleBatch, StepBatch, take_step, unwrapped
+from distunlearn.engine.step import Network, RoleBatch, StepBatch, encode, phase_loss, take_step, unwrapped
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import (
     METHODS,
@@ -33,6 +35,7 @@ from distunlearn.tasks import Regression, RegressionConfig
 BOTH = (SITE, "sex")
 CONFIGS: dict[str, MethodConfig] = {
     "standard": StandardConfig(),
+    "standard, taught": StandardConfig(teach=0.5, confounds=BOTH),
     "unlearning": UnlearningConfig(domain_steps=2, beta=0.7),
     "unlearning of two": UnlearningConfig(confounds=BOTH),
     "joint": JointConfig(domain_steps=2, beta=0.7, confounds=BOTH),
@@ -112,10 +115,11 @@ def trained(
     runtime: Runtime | None = None,
     pieces: int = 1,
     norm: Norm = "sync",
+    **settings: Any,
 ) -> dict[str, Tensor]:
-    """Weights after a few steps."""
+    """Weights after a few steps; `settings` are those of the stage."""
     net = network(runtime, norm)
-    stage = StageConfig(name="s", method=config, learning_rate=1e-2)
+    stage = StageConfig(name="s", method=config, **{"learning_rate": 1e-2} | settings)
     updates = build_updates(stage, net, runtime or Runtime(EngineConfig()))
     for step in range(steps):
         batches = shares(step, rank, world, layout=layout, distinct=distinct)
@@ -162,6 +166,44 @@ def test_alpha_and_beta_do_nothing_under_adam() -> None:
     # Group norm: with batch norm some gradients here are as small as Adam's epsilon, beside which their scale does show.
     plain, heavy = (trained(UnlearningConfig(alpha=weight, beta=weight), norm="group") for weight in (1.0, 100.0))
     assert distance(plain, heavy) < 1e-3 * distance(plain, weights(network(norm="group")))
+
+
+@pytest.mark.parametrize(
+    ("these", "those"),
+    [
+        ({"config": JointConfig()}, {"config": JointConfig(beta=100.0)}),
+        ({"config": UnlearningConfig(), "optimiser": "sgd"}, {"config": UnlearningConfig(alpha=9, beta=9), "optimiser": "sgd"}),
+        ({"config": UnlearningConfig()}, {"config": UnlearningConfig(domain_steps=3)}),
+        ({"config": UnlearningConfig()}, {"config": UnlearningConfig(), "learning_rate": {"task": 1e-2, "domain": 1e-2, "confusion": 5e-2}}),
+    ],
+    ids=["beta in joint", "alpha and beta under SGD", "steps of the head", "learning rates"],
+)  # fmt: skip
+def test_what_acts_instead(these: dict[str, Any], those: dict[str, Any]) -> None:
+    """Knobs that docs/deviations.md names lead the network elsewhere, by a tenth of its way at least."""
+    plain, other = trained(**these, norm="group"), trained(**those, norm="group")
+    assert distance(plain, other) > 0.1 * distance(plain, weights(network(norm="group")))
+
+
+def test_the_papers_phases_are_its_equations() -> None:
+    """The task's update is led by eq. (1) on X_p, the others by eq. (4) and (5) on an X_u of its own: again by loops."""
+    net, scans = network(), shares(0, 0, 1, layout="dealt", distinct=True)
+    phases = phases_of(UnlearningConfig(alpha=2.0, beta=3.0))
+    found = {phase.name: phase_loss(net, phase, scans, encode(net, [phase], scans)).item() for phase in phases}
+    encoder, main, other = net.parts["encoder"], scans["main"].batch, scans["unlearn"].batch
+    said = net.parts["task_head"](encoder(main.volume))[:, 0].tolist()
+    task = 0.0
+    for n in range(3):
+        members = [j for j in range(len(said)) if main.domain[j] == n]
+        task += sum((said[j] - main.target[j, 0].item()) ** 2 for j in members) / len(members)
+    told, confused = [], []
+    for row, site in zip(net.parts["domain_head"](encoder(other.volume)).tolist(), other.domain.tolist(), strict=True):
+        for logits in row:  # of each head
+            total = sum(math.exp(value) for value in logits)
+            log_p = [math.log(math.exp(value) / total) for value in logits]
+            told.append(-log_p[site])
+            confused.append(-sum(log_p) / 3)
+    expected = {"task": task, "domain": 2 * sum(told) / len(told), "confusion": 3 * sum(confused) / len(confused)}
+    assert found == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.name != "alignment"])
