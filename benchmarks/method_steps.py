@@ -1,15 +1,17 @@
-"""CPU time of one step of every method, interleaved: what a method costs, whatever else the machine does.
+"""CPU time and arithmetic of one step of every method, interleaved: what a method costs, whatever else the machine does.
 
     OMP_NUM_THREADS=1 python benchmarks/method_steps.py [--rounds 12]
 
 The demonstration's encoder on random 32×40×16 volumes, three sites, batch 24, X_u = X_p and X_u of its own. Every round
-takes one step of each method in turn; the table gives medians of process CPU time, beside the paper's three updates.
+takes one step of each method in turn; the table gives medians of process CPU time and FLOPs as torch counts them, both
+as a share of those of the paper's three updates.
 """
 
 import argparse
 import time
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from distunlearn.batch import Batch
 from distunlearn.config import EngineConfig, StageConfig
@@ -46,17 +48,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12)
     rounds = parser.parse_args().rounds
-    print("| method | X_u is X_p | | X_u of its own | |", "|---|---|---|---|---|", sep="\n")
-    same, own = (seconds(rounds, distinct=distinct) for distinct in (False, True))
+    print(
+        "| method | X_u is X_p | to the first | FLOPs | X_u of its own | to the first | FLOPs |",
+        "|---|" + "--:|" * 6,
+        sep="\n",
+    )
+    found = [measured(rounds, distinct=distinct) for distinct in (False, True)]
     for name in METHODS:
-        cells = [
-            f"{1000 * found[name]:.0f} ms | {found[name] / next(iter(found.values())):.2f}" for found in (same, own)
-        ]
-        print(f"| {name} | {cells[0]} | {cells[1]} |")
+        cells = [f"{1000 * s[name]:.0f} ms | {s[name] / first(s):.2f} | {f[name] / first(f):.2f}" for s, f in found]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
-def seconds(rounds: int, *, distinct: bool) -> dict[str, float]:
-    """Median CPU seconds of a step of each method."""
+def first(found: dict[str, float]) -> float:
+    """The figure of the paper's updates."""
+    return next(iter(found.values()))
+
+
+def measured(rounds: int, *, distinct: bool) -> tuple[dict[str, float], dict[str, float]]:
+    """Median CPU seconds, and FLOPs, of a step of each method."""
     main_scans = batch(0)
     roles = {"main": main_scans, "unlearn": batch(1) if distinct else main_scans}
     made = {name: network() for name in METHODS}
@@ -66,12 +75,17 @@ def seconds(rounds: int, *, distinct: bool) -> dict[str, float]:
         for name, method in METHODS.items()
     }
     taken: dict[str, list[float]] = {name: [] for name in METHODS}
+    flops: dict[str, float] = {}
+    for name, method in METHODS.items():  # the first step, which also warms up
+        with FlopCounterMode(display=False) as counter:
+            take_step(made[name], phases_of(method), roles, updates[name])
+        flops[name] = counter.get_total_flops()
     for _ in range(rounds):
         for name, method in METHODS.items():
             began = time.process_time()
             take_step(made[name], phases_of(method), roles, updates[name])
             taken[name].append(time.process_time() - began)
-    return {name: float(torch.tensor(each[1:]).median()) for name, each in taken.items()}
+    return {name: float(torch.tensor(each).median()) for name, each in taken.items()}, flops
 
 
 def batch(seed: int) -> RoleBatch:
