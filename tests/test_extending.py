@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from tiny_run import set_options
+
+from distunlearn.config import RunConfig
+from distunlearn.methods import phases_of
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(python|diff) file=(\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -23,6 +27,36 @@ def apply(diff: str, file: Path) -> None:
         assert text.count(before) == 1, f"{file.name}: {before!r}"
         text = text.replace(before, after)
     file.write_text(text)
+
+
+README_ROW = re.compile(
+    r"^\| an? (task|method|encoder) \| `(\w+)/NAME\.py`[^|]*\| `(\w+)` and `(\w+)` in `(\S+)` \|$", re.MULTILINE
+)
+
+
+def test_the_readme_names_what_the_page_writes() -> None:
+    """For a task, a method and an encoder: the folder of the file, and the dict and the union that its name goes into."""
+    page = (ROOT / "docs" / "extending.md").read_text()
+    rows = README_ROW.findall((ROOT / "README.md").read_text())
+    assert [what for what, *_ in rows] == ["task", "method", "encoder"]
+    blocks = BLOCK.findall(page)
+    for what, folder, of_dict, of_union, place in rows:
+        assert f"## A{'n' if what == 'encoder' else ''} {what}" in page
+        written = [name for kind, name, _ in blocks if kind == "python" and f"/{folder}/" in name]
+        changed = [text for kind, name, text in blocks if kind == "diff" and name == f"distunlearn/{place}"]
+        assert len(written) == len(changed) == 1
+        assert f"\n {of_dict}: dict" in changed[0]
+        assert f"\n+{of_union} = " in changed[0]
+
+
+def test_the_readmes_confound_is_unlearned() -> None:
+    """Its two settings, as they are written there, give it a head and a place in the confusion."""
+    row = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| a confound |"))
+    of_run, of_method = (yaml.safe_load(code) for code in re.findall(r"`(confounds: .*?)`", row))
+    stage = {"name": "s", "method": {"name": "unlearning"} | of_method}
+    config = RunConfig.read({"shards": ".", "stages": [stage]} | of_run, "README.md")
+    *_, confusion = phases_of(config.stages[0].method)
+    assert [term.confound for term in confusion.terms] == ["site", *of_run["confounds"]]
 
 
 def test_the_page_is_followed_and_trains(planted_shards: Path, tmp_path: Path) -> None:
