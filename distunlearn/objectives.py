@@ -183,7 +183,7 @@ def maximum_mean_discrepancy(features: Float[Tensor, "B F"], group: Int[Tensor, 
 
     .. math:: \operatorname{mean}_{m<n} \left( \bar K_{mm} + \bar K_{nn} - 2 \bar K_{mn} \right)
     """
-    member = one_hot(group).to(features)
+    member = _one_hot(group).to(features)
     mean = member / member.sum(dim=0)
     between = mean.T @ kernel(features) @ mean
     own = between.diagonal()
@@ -198,7 +198,7 @@ def correlation_alignment(features: Float[Tensor, "B F"], group: Int[Tensor, " B
     On features standardised over the batch, so that its weight means the same for any encoder.
     """
     z = (features - features.mean(dim=0)) / (features.var(dim=0, correction=0) + 1e-6).sqrt()
-    member = one_hot(group).to(features)
+    member = _one_hot(group).to(features)
     mean = (member / member.sum(dim=0)).T
     centre = mean @ z
     covariance = torch.einsum("gb,bi,bj->gij", mean, z, z) - centre[:, :, None] * centre[:, None, :]
@@ -207,7 +207,7 @@ def correlation_alignment(features: Float[Tensor, "B F"], group: Int[Tensor, " B
     return _mean_over_pairs(first + second)
 
 
-def one_hot(group: Int[Tensor, " B"]) -> Int[Tensor, "B G"]:
+def _one_hot(group: Int[Tensor, " B"]) -> Int[Tensor, "B G"]:
     """A column for each group that occurs."""
     groups: Tensor = torch.unique(group)
     return (group[:, None] == groups[None, :]).long()
