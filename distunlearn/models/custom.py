@@ -1,7 +1,8 @@
 """The user's own network, by its import path.
 
 The contract, in three lines: it is built as `Class(**arguments)`, or `Class(shape=shape, **arguments)` where it has a
-parameter `shape`; it takes (B, 1, W, H, D) float32 volumes, or (B, M) rows; it gives (B, F) features, the same F always.
+parameter `shape`; it takes (B, 1, W, H, D) float32 volumes, or (B, M) rows; it gives (B, F) features, the same F always,
+or for a segmentation a map of them as large as the volume, (B, F, W, H, D).
 """
 
 import inspect

@@ -59,6 +59,15 @@ def test_a_map_stands_behind_its_mean_and_those_of_inner_layers() -> None:
     assert torch.allclose(erased[:, 9:].view_as(voxels)[:, 1], torch.tensor(5.0))
 
 
+def test_a_users_map_serves_a_segmentation_if_it_is_as_large_as_the_scan() -> None:
+    """A convolution that keeps the shape does; one that halves it is refused."""
+    sizes = {"in_channels": 1, "out_channels": 3, "kernel_size": 1}
+    whole = build_encoder(CustomConfig(path="torch.nn:Conv3d", arguments=sizes), (8, 6, 4), dense=True)
+    assert whole(torch.randn(2, 1, 8, 6, 4)).shape == (2, 3 + 3 * 8 * 6 * 4)
+    with pytest.raises(ValueError, match="features at every voxel"):
+        build_encoder(CustomConfig(path="torch.nn:Conv3d", arguments=sizes | {"stride": 2}), (8, 6, 4), dense=True)
+
+
 def test_a_row_needs_no_map() -> None:
     """Other tasks on a U-Net get the means alone."""
     encoder = build_encoder(UnetConfig(channels=(4, 6), features=3), (8, 6, 4))
