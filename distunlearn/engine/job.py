@@ -152,7 +152,7 @@ def _network(config: RunConfig, hosting: Hosting, chosen: dict[Role, Chosen]) ->
         what = "classes and cuts, which a federated run must name (task.classes, confounds.NAME.cuts)"
         runtime.agree(card.model_dump_json(), what)
     labels = _labels(config)
-    refuse_norm(statistics_of(parts["encoder"]), runtime)
+    refuse_norm(statistics_of(nn.ModuleList(parts.values())), runtime)
     _standardise_tables(parts["encoder"], hosting, chosen["main"])
     found = {confound.name: confound for confound in confounds}
     wrapped = {name: runtime.wrap(module) for name, module in parts.items()}

@@ -40,7 +40,7 @@ def refuse_norm(statistics: Statistics, runtime: Runtime) -> None:
     """Refuse batch normalisation where it would not be that of the global batch.
 
     Args:
-        statistics: of which scans the encoder takes those that it normalises by.
+        statistics: of which scans the network takes those that it normalises by.
         runtime: with the engine's settings.
 
     Raises:
@@ -56,9 +56,9 @@ def refuse_norm(statistics: Statistics, runtime: Runtime) -> None:
         )
     if engine.pieces > 1:
         raise UserError(
-            "engine.pieces: the encoder's batch norm would normalise each piece by itself; use norm group or instance, or 1 piece"
+            "engine.pieces: batch norm (encoder.norm, domain_head.standardise) would normalise each piece by itself; use norm group or instance, or 1 piece"
         )
     if engine.channels_last and runtime.device.type == "cpu":
         raise UserError(
-            "engine.channels_last: the encoder's batch norm is inexact on CPUs with it (its sums lose digits); use norm group"
+            "engine.channels_last: batch norm is inexact on CPUs with it (its sums lose digits); use norm group"
         )

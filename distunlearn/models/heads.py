@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from distunlearn.models.norm import norm_layer
 from distunlearn.strict import Strict
 
 
@@ -31,6 +32,9 @@ class DomainHeadConfig(HeadConfig):
     layers: tuple[str, ...] = ()
     """Further layers of the encoder, by their names in `named_modules`, such as `blocks.5`: their outputs, averaged
     over space, get heads of their own. The task and the probes see the feature layer only."""
+    standardise: bool = False
+    """Standardise what heads see over the global batch, so that small differences between scanners, such as those of
+    means over a map, are told as fast as large ones; batch norm (`sync`) in front of the heads."""
     reset_every: int = Field(0, ge=0)
     """Steps after which one head, each in its turn, starts anew, so that the encoder cannot learn one head's blind
     spots; 0 for never."""
@@ -42,11 +46,15 @@ class DomainHeads(nn.Module):
     def __init__(self, config: DomainHeadConfig, widths: tuple[int, ...], outputs: int) -> None:
         super().__init__()
         self.widths, self.ensemble, self.reset_every = widths, config.ensemble, config.reset_every
+        self.norm = norm_layer("sync", sum(widths)) if config.standardise else None
         self.heads = nn.ModuleList(_head(config, width, outputs) for width in widths for _ in range(config.ensemble))
 
     def forward(self, row: Float[Tensor, "B R"]) -> Float[Tensor, "B H K"]:
         """What each head says."""
-        layers = torch.split(row[:, : sum(self.widths)], list(self.widths), dim=1)
+        shown = row[:, : sum(self.widths)]
+        if self.norm is not None:
+            shown = self.norm(shown[:, :, None, None, None]).flatten(1)
+        layers = torch.split(shown, list(self.widths), dim=1)
         return torch.stack([one(layers[index // self.ensemble]) for index, one in enumerate(self.heads)], dim=1)
 
 

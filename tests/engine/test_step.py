@@ -57,7 +57,7 @@ def parts(norm: Norm = "sync") -> dict[str, nn.Module]:
     """Small parts of Fig. 1, the same at every call: two domain heads for the site, one of them on an inner layer."""
     torch.manual_seed(0)
     encoder = build_encoder(VggConfig(channels=(4, 6), features=5, norm=norm), (8, 8, 4), layers=("blocks.2",))
-    config = DomainHeadConfig(hidden=4, dropout=0)
+    config = DomainHeadConfig(hidden=4, dropout=0, standardise=norm == "sync")
     built = {
         "encoder": encoder,
         "task_head": TaskHead(HeadConfig(hidden=4), 5, 1),

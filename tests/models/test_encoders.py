@@ -100,6 +100,17 @@ def test_inner_layers_are_shown_to_domain_heads_only() -> None:
     assert heads(features).shape == (2, 6, 3)
 
 
+def test_heads_can_see_small_differences_as_large_ones() -> None:
+    """Standardised over the batch, it makes no difference in which unit, and how far from 0, features are."""
+    torch.manual_seed(0)
+    heads = DomainHeads(DomainHeadConfig(standardise=True, dropout=0), (5,), 3)
+    row = torch.randn(16, 5)
+    assert torch.allclose(heads(0.01 * row + 8), heads(row), atol=0.1)
+    plain = DomainHeads(DomainHeadConfig(dropout=0), (5,), 3)
+    assert not torch.allclose(plain(0.01 * row + 8), plain(row), atol=0.1)
+    assert statistics_of(heads) == "global"
+
+
 def test_a_layer_that_is_not_there_is_named() -> None:
     """And those that are there are listed."""
     with pytest.raises(ValueError, match=r"no layer blocks\.99 \(it has blocks"):
