@@ -1,6 +1,6 @@
 """Site and sex unlearned together, sex as the task, a third site that takes part in unlearning only: on a table of features.
 
-    python benchmarks/confounds.py TABLE.csv --out FOLDER [--folds 3] [--seeds 2] [--epochs 10]
+    python benchmarks/confounds.py TABLE.csv --out FOLDER [--folds 3] [--seeds 1] [--epochs 10]
 
 The table, its folds and the probes are those of benchmarks/methods.py. Settings are the same for all rows, folds and
 seeds, and were not chosen on these test folds. Every finished run is a line of FOLDER/confounds.jsonl; a run that is
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=FOLDS)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=10, help="of each half")
     given = parser.parse_args()
     results = given.out / "confounds.jsonl"

@@ -46,6 +46,8 @@ CONFIGS: dict[str, MethodConfig] = {
     "erasure": ErasureConfig(),
 }
 SEX = Confound(name="sex", column="sex", cuts=(0.0, 1.0), outputs=2)
+STANDARDISED: dict[str, Any] = {"config": JointConfig(domain_steps=2), "standardise": True, "optimiser": "sgd", "steps": 1}
+"""One step by SGD: standardised heads lend some biases no gradient at all, and Adam makes steps of its rounding."""
 LAYOUTS = {
     "dealt": lambda batch, rank, world: torch.arange(rank, len(batch.domain), world),
     "one site a rank": lambda batch, rank, world: torch.nonzero(batch.domain % world == rank).squeeze(1),
@@ -53,11 +55,11 @@ LAYOUTS = {
 }
 
 
-def parts(norm: Norm = "sync") -> dict[str, nn.Module]:
+def parts(norm: Norm = "sync", *, standardise: bool = False) -> dict[str, nn.Module]:
     """Small parts of Fig. 1, the same at every call: two domain heads for the site, one of them on an inner layer."""
     torch.manual_seed(0)
     encoder = build_encoder(VggConfig(channels=(4, 6), features=5, norm=norm), (8, 8, 4), layers=("blocks.2",))
-    config = DomainHeadConfig(hidden=4, dropout=0, standardise=norm == "sync")
+    config = DomainHeadConfig(hidden=4, dropout=0, standardise=standardise)
     built = {
         "encoder": encoder,
         "task_head": TaskHead(HeadConfig(hidden=4), 5, 1),
@@ -70,11 +72,11 @@ def parts(norm: Norm = "sync") -> dict[str, nn.Module]:
     return {name: module.to(torch.float64) for name, module in built.items()}
 
 
-def network(runtime: Runtime | None = None, norm: Norm = "sync") -> Network:
+def network(runtime: Runtime | None = None, norm: Norm = "sync", *, standardise: bool = False) -> Network:
     """The parts with a task in plain units."""
     task = Regression(RegressionConfig(), torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     found = {SITE: Confound.site(3), "sex": SEX}
-    wrapped = {name: runtime.wrap(module) if runtime else module for name, module in parts(norm).items()}
+    wrapped = {name: runtime.wrap(module) if runtime else module for name, module in parts(norm, standardise=standardise).items()}
     return Network(wrapped, task, found, ("age", "sex"))
 
 
@@ -115,10 +117,11 @@ def trained(
     runtime: Runtime | None = None,
     pieces: int = 1,
     norm: Norm = "sync",
+    standardise: bool = False,
     **settings: Any,
 ) -> dict[str, Tensor]:
     """Weights after a few steps; `settings` are those of the stage."""
-    net = network(runtime, norm)
+    net = network(runtime, norm, standardise=standardise)
     stage = StageConfig(name="s", method=config, **{"learning_rate": 1e-2} | settings)
     updates = build_updates(stage, net, runtime or Runtime(EngineConfig()))
     for step in range(steps):
@@ -220,6 +223,7 @@ def _train_on_rank(rank: int, world: int, folder: Path, layout: str) -> None:
         distinct = bool((index + world) % 2)
         found = trained(config, rank, world, layout=layout, distinct=distinct, runtime=runtime)
         torch.save(found, folder / f"{name}-{distinct}-{rank}.pt")
+    torch.save(trained(rank=rank, world=world, layout=layout, runtime=runtime, **STANDARDISED), folder / f"heads-{rank}")
     runtime.close()
 
 
@@ -235,4 +239,8 @@ def test_any_number_of_ranks_is_one_process(world: int, layout: str, tmp_path: P
         for key, value in expected.items():
             assert all(torch.equal(found[0][key], other[key]) for other in found), f"{name}: ranks differ in {key}"
             assert torch.allclose(found[0][key], value, rtol=0, atol=1e-10), f"{name}: {key}"
-    assert len(list(tmp_path.iterdir())) == world * len(CONFIGS)
+    assert len(list(tmp_path.iterdir())) == world * (len(CONFIGS) + 1)
+    expected = trained(**STANDARDISED)
+    for rank in range(world):
+        found = torch.load(tmp_path / f"heads-{rank}", weights_only=True)
+        assert distance(found, expected) < 1e-10 < distance(expected, weights(network(standardise=True)))
