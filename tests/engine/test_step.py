@@ -46,7 +46,12 @@ CONFIGS: dict[str, MethodConfig] = {
     "erasure": ErasureConfig(),
 }
 SEX = Confound(name="sex", column="sex", cuts=(0.0, 1.0), outputs=2)
-STANDARDISED: dict[str, Any] = {"config": JointConfig(domain_steps=2), "standardise": True, "optimiser": "sgd", "steps": 1}
+STANDARDISED: dict[str, Any] = {
+    "config": JointConfig(domain_steps=2),
+    "standardise": True,
+    "optimiser": "sgd",
+    "steps": 1,
+}
 """One step by SGD: standardised heads lend some biases no gradient at all, and Adam makes steps of its rounding."""
 LAYOUTS = {
     "dealt": lambda batch, rank, world: torch.arange(rank, len(batch.domain), world),
@@ -76,7 +81,10 @@ def network(runtime: Runtime | None = None, norm: Norm = "sync", *, standardise:
     """The parts with a task in plain units."""
     task = Regression(RegressionConfig(), torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     found = {SITE: Confound.site(3), "sex": SEX}
-    wrapped = {name: runtime.wrap(module) if runtime else module for name, module in parts(norm, standardise=standardise).items()}
+    wrapped = {
+        name: runtime.wrap(module) if runtime else module
+        for name, module in parts(norm, standardise=standardise).items()
+    }
     return Network(wrapped, task, found, ("age", "sex"))
 
 
@@ -223,7 +231,9 @@ def _train_on_rank(rank: int, world: int, folder: Path, layout: str) -> None:
         distinct = bool((index + world) % 2)
         found = trained(config, rank, world, layout=layout, distinct=distinct, runtime=runtime)
         torch.save(found, folder / f"{name}-{distinct}-{rank}.pt")
-    torch.save(trained(rank=rank, world=world, layout=layout, runtime=runtime, **STANDARDISED), folder / f"heads-{rank}")
+    torch.save(
+        trained(rank=rank, world=world, layout=layout, runtime=runtime, **STANDARDISED), folder / f"heads-{rank}"
+    )
     runtime.close()
 
 
