@@ -34,7 +34,8 @@ def ours(folder: Path, dtype: str, threads: int) -> Iterator[torch.Tensor]:
     """Plan, index reader with digests checked, threads, reused buffers."""
     from distunlearn.streaming.loader import Loader
     from distunlearn.streaming.manifest import read_study
-    from distunlearn.streaming.select import Selection, select
+    from distunlearn.streaming.select import select
+    from distunlearn.streaming.selection import Selection
 
     chosen = select(read_study(folder / "shards" / dtype), Selection(), split="train")
     loader = Loader(chosen.study, {"main": (chosen, chosen.plan(BATCH, seed=0, role="main"))}, threads=threads)

@@ -12,7 +12,7 @@ from distunlearn.methods import SITE, AnyMethod, ConfoundKind, MethodConfig, Sta
 from distunlearn.models import DomainHeadConfig, EncoderConfig, HeadConfig, VggConfig
 from distunlearn.streaming.access import Access
 from distunlearn.streaming.placement import Placement
-from distunlearn.streaming.select import Selection
+from distunlearn.streaming.selection import Selection
 from distunlearn.strict import Strict
 from distunlearn.tasks import RegressionConfig, TaskConfig
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from distunlearn.config import RunConfig, StageConfig
 from distunlearn.errors import UserError
-from distunlearn.streaming.select import Selection
+from distunlearn.streaming.selection import Selection
 from distunlearn.strict import Strict
 
 Training = Literal["normal", "per_domain", "unlearning"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from distunlearn.experiments.suite import Arena, Contrast, Published, Row, Suite, Training, need_sites
-from distunlearn.streaming.select import Selection
+from distunlearn.streaming.selection import Selection
 
 Method = Literal["normal", "naive", "overlap"]
 

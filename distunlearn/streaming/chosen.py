@@ -8,7 +8,6 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Int
 
-from distunlearn.shard_format import Split
 from distunlearn.streaming.draws import Quota
 from distunlearn.streaming.manifest import Study
 from distunlearn.streaming.plan import Plan
@@ -19,7 +18,6 @@ class Chosen:
     """What `select` chose."""
 
     study: Study
-    split: Split
     rows: Int[np.ndarray, " n"]
     """Rows of `study.table`: site after site, and within a site stratum after stratum, else as they lie in the shards."""
     counts: tuple[int, ...]

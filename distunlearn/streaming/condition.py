@@ -1,4 +1,4 @@
-"""Conditions on a label as people write them: "<65", ">= 60", "60..70", "!=patient", control, [M, F]."""
+"""Conditions on a label as people write them: "<65", ">= 60", "60..70", "!=patient", control, [M, F], n/a."""
 
 import re
 from typing import Annotated
@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from pydantic import AfterValidator
 
 from distunlearn.errors import UserError
+from distunlearn.shard_format import MISSING
 
 _COMPARISON = re.compile(r"^(<=|>=|<|>)\s*(.*)$")
 _RANGE = re.compile(r"^\s*(\S+?)\s*\.\.\s*(\S+)\s*$")
@@ -40,12 +41,14 @@ Condition = Annotated[Value | tuple[Value, ...], AfterValidator(_check_numbers)]
 
 
 def holds(labels: pd.Series, condition: Value | tuple[Value, ...]) -> Bool[np.ndarray, " n"]:
-    """Which scans meet a condition on one label; a missing label meets none.
+    """Which scans meet a condition on one label; a missing label meets none but `n/a`.
 
     Raises:
         UserError: the condition compares numbers and the label holds text.
     """
     there = labels.notna().to_numpy()
+    if condition == MISSING:
+        return ~there
     numbers = _numbers_of(condition)
     if not numbers:
         return np.asarray(there & _equals(labels, condition))

@@ -34,12 +34,10 @@ def label_numbers(study: Study, name: str) -> Float[np.ndarray, " rows"]:
     """A label of every scan as float32, NaN where missing; text becomes the index of the value among all, sorted.
 
     Raises:
-        UserError: no site has the label; or it holds text and other ranks hold some of the sites, so that the same
+        UserError: no scan has the label; or it holds text and other ranks hold some of the sites, so that the same
             index could mean another value there.
     """
-    if name not in study.labels:
-        raise UserError(f"target: no scan has the label {name!r} (known: {', '.join(study.labels)})")
-    values = study.table[name]
+    values = study.label(name)
     if values.dtype == np.float64:
         return values.to_numpy(dtype=np.float32)
     if len(study.hosted) < len(study.sites):

@@ -29,7 +29,8 @@ class Loader(Generic[Role]):
     """The batches of one rank, for every role of training.
 
     Raises:
-        UserError: a role's scans are not of split train, or are prepared otherwise than the study's.
+        UserError: a role has scans of another split than train, or of people who are in another split of the study, or
+            such as are prepared otherwise than the study's.
     """
 
     study: Study
@@ -46,14 +47,24 @@ class Loader(Generic[Role]):
 
     def __post_init__(self) -> None:
         for role, (chosen, plan) in self.roles.items():
-            if chosen.split != "train":
-                raise UserError(
-                    f"{role}: its scans are of split {chosen.split}, and only split train is ever trained on; select from split train"
-                )
+            self._refuse_held_out(role, chosen)
             if chosen.study.preprocessing_digest != self.study.preprocessing_digest:
                 raise UserError(f"{role}: its scans were prepared otherwise than the study's; prepare both alike")
             if (chosen.counts, chosen.strata) != (plan.sizes, plan.strata):
                 raise ValueError(f"{role}: the plan is not one of the chosen scans; make it with Chosen.plan")
+
+    def _refuse_held_out(self, role: Role, chosen: Chosen) -> None:
+        """Whoever chose them, and from whatever study: scans of people who are evaluated on are not trained on."""
+        scans, ours = chosen.study.table.iloc[chosen.rows], self.study.table
+        if other := sorted(set(scans["split"]) - {"train"}):
+            raise UserError(
+                f"{role}: it has scans of split {', '.join(other)}, and only split train is ever trained on; select from split train"
+            )
+        evaluated = scans["subject"].isin(ours["subject"][ours["split"] != "train"])
+        if evaluated.any():
+            raise UserError(
+                f"{role}: {int(evaluated.sum())} of its scans are of people whom the study holds out for evaluation; leave them out, or put them into split train"
+            )
 
     def batches(self, start: int, stop: int) -> Iterator[dict[Role, Batch]]:
         """This rank's batches of steps `start` to `stop`, by role.
@@ -136,8 +147,5 @@ def evaluation_batches(
 def _batches(
     study: Study, requests: Iterable[Rows], target: tuple[str, ...], *, threads: int, depth: int
 ) -> Generator[Batch]:
-    facts = Facts(study, target)
-    for rows, volume in read_ahead(
-        open_reader(study), requests, Buffers(study, 2 * depth), ahead=depth, threads=threads
-    ):
-        yield facts.batch(rows, volume)
+    reader, buffers, facts = open_reader(study), Buffers(study, 2 * depth), Facts(study, target)
+    return read_ahead(reader, requests, buffers, facts.batch, ahead=depth, threads=threads)

@@ -14,6 +14,7 @@ from fsspec.spec import AbstractFileSystem
 from distunlearn.errors import UserError
 from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, SEGMENTATION_COLUMNS, TABLE, Manifest, ShardEntry
 from distunlearn.streaming.access import Access
+from distunlearn.streaming.sites import site_names, why_missing
 from distunlearn.streaming.table import NOT_DRAWN, as_numbers, parse_table
 
 PLAIN_NAME = re.compile(r"\w[\w. +-]*")
@@ -54,6 +55,18 @@ class Study:
         """Names of the labels that any hosted site has."""
         return tuple(column for column in self.table.columns if column not in NO_LABELS)
 
+    def label(self, name: str) -> pd.Series:
+        """A label of every scan.
+
+        Raises:
+            UserError: no scan has it.
+        """
+        if name not in self.labels:
+            raise UserError(
+                f"no scan has the label {name!r} (known: {', '.join(self.labels)}); correct its name in the configuration"
+            )
+        return self.table[name]
+
 
 def read_study(
     root: Path | str,
@@ -75,7 +88,7 @@ def read_study(
         UserError: a folder, site, manifest, table or shard is missing, damaged, or prepared otherwise than the rest.
     """
     files, folder = url_to_fs(str(root))
-    names = _site_names(files, folder, sites, hosted)
+    names = site_names(files, folder, sites, hosted)
     held = tuple(name for name in names if hosted is None or name in hosted)
     manifests = [_read_manifest(files, folder, name) for name in held]
     for manifest in manifests[1:]:
@@ -96,41 +109,12 @@ def read_study(
     )  # fmt: skip
 
 
-def _site_names(
-    files: AbstractFileSystem, folder: str, sites: Sequence[str] | None, hosted: Sequence[str] | None
-) -> tuple[str, ...]:
-    if sites is None:
-        found = _known_sites(files, folder)
-        if not found:
-            raise UserError(
-                f"{folder}: no site there (no folder with a {MANIFEST}); give the folder that `distunlearn shard` wrote"
-            )
-        sites = found
-    if doubled := sorted({name for name in sites if list(sites).count(name) > 1}):
-        raise UserError(f"sites: {', '.join(doubled)} is given twice; name each site once")
-    if unknown := [name for name in hosted or () if name not in sites]:
-        raise UserError(f"placement: {', '.join(unknown)} is no site of this run (sites: {', '.join(sites)})")
-    if not sites or (hosted is not None and not hosted):
-        raise UserError("sites: none is given for this process; name at least one")
-    return tuple(sites)
-
-
-def _known_sites(files: AbstractFileSystem, folder: str) -> list[str]:
-    try:
-        entries = [str(entry).rstrip("/") for entry in files.ls(folder, detail=False)]
-    except (OSError, NotImplementedError):
-        raise UserError(
-            f"{folder}: no such folder, or it cannot be listed; give the folder that `distunlearn shard` wrote, or name the sites"
-        ) from None
-    return sorted(Path(entry).name for entry in entries if files.isfile(f"{entry}/{MANIFEST}"))
-
-
 def _read_manifest(files: AbstractFileSystem, folder: str, site: str) -> Manifest:
     path = f"{folder}/{site}/{MANIFEST}"
     try:
         values = json.loads(files.cat_file(path))
     except OSError as error:
-        raise UserError(_why_missing(files, folder, site, error)) from None
+        raise UserError(why_missing(files, folder, site, error)) from None
     except ValueError as error:
         raise UserError(
             f"site {site}: {MANIFEST} is no JSON ({error}); run `distunlearn shard` for this site again"
@@ -141,15 +125,6 @@ def _read_manifest(files: AbstractFileSystem, folder: str, site: str) -> Manifes
             f"site {site}: its {MANIFEST} is that of site {manifest.site}; put each site's files back into the folder of its name"
         )
     return manifest
-
-
-def _why_missing(files: AbstractFileSystem, folder: str, site: str, error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return f"site {site}: its {MANIFEST} may not be read by this user; name in the placement only the sites that this rank may read"
-    known = _known_sites(files, folder)
-    if known and site not in known and not files.isdir(f"{folder}/{site}"):
-        return f"site {site}: not in {folder} (known: {', '.join(known)}); correct the name"
-    return f"site {site}: no {MANIFEST} in its folder, so its shards were never finished; run `distunlearn shard` for this site"
 
 
 def _refuse_differences(first: Manifest, other: Manifest) -> None:

@@ -7,13 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from distunlearn.errors import UserError
+from distunlearn.moments import Sum
 from distunlearn.strict import Strict
-
-Sum = Callable[[Tensor], Tensor]
-"""Adds a tensor up over ranks: `Runtime.sum`."""
 
 
 class Placement(Strict):

@@ -1,8 +1,9 @@
 """Reading ahead by threads into buffers that are used again and again: memory stays flat, and nothing is copied twice."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from distunlearn.streaming.manifest import Study
 from distunlearn.streaming.reader import Reader
 
 Rows = Int[np.ndarray, " _"]
+Made = TypeVar("Made")
 
 
 class Buffers:
@@ -37,25 +39,32 @@ class Buffers:
 
 
 def read_ahead(
-    reader: Reader, requests: Iterable[Rows], buffers: Buffers, *, ahead: int, threads: int
-) -> Iterator[tuple[Rows, Tensor]]:
-    """Yield each request in turn with its stored values, while the next `ahead` ones are being read.
+    reader: Reader,
+    requests: Iterable[Rows],
+    buffers: Buffers,
+    make: Callable[[Rows, Tensor], Made],
+    *,
+    ahead: int,
+    threads: int,
+) -> Generator[Made]:
+    """Yield what is made of each request and its stored values in turn, while the next `ahead` ones are being read.
 
     Args:
         reader: where scans come from.
         requests: rows of the study's table.
         buffers: at least `ahead + 1` of them; every further one keeps a yielded tensor whole for one request longer.
+        make: called in a thread, with the rows and the buffer, of which it must not look at the values.
         ahead: requests in flight.
         threads: that read; each takes a part of a request.
     """
-    flight: deque[tuple[Rows, Tensor, list[Future[None]]]] = deque()
+    flight: deque[tuple[list[Future[None]], Future[Made]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
     try:
         for rows in requests:
             buffer = buffers.take(len(rows))
             parts = [part for part in np.array_split(np.arange(len(rows)), threads) if len(part)]
             reading = [pool.submit(reader.read, rows[part], buffer.numpy()[part[0] : part[-1] + 1]) for part in parts]
-            flight.append((rows, buffer, reading))
+            flight.append((reading, pool.submit(make, rows, buffer)))
             if len(flight) > ahead:
                 yield _landed(*flight.popleft())
         while flight:
@@ -64,8 +73,8 @@ def read_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _landed(rows: Rows, buffer: Tensor, reading: list[Future[None]]) -> tuple[Rows, Tensor]:
+def _landed(reading: list[Future[None]], made: Future[Made]) -> Made:
     wait(reading)
     for part in reading:
         part.result()  # raises what the thread met
-    return rows, buffer
+    return made.result()

@@ -107,8 +107,3 @@ def open_reader(study: Study) -> Reader:
     if study.access.stream is not None:
         return SequentialReader(study)
     return IndexReader(study) if isinstance(url_to_fs(study.root)[0], LocalFileSystem) else RangeReader(study)
-
-
-def read_rows(study: Study, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
-    """Read a few scans once; see `Reader.read`."""
-    open_reader(study).read(rows, out)

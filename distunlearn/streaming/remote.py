@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 from fsspec.core import url_to_fs
+from fsspec.spec import AbstractFileSystem
 from jaxtyping import Int
 
 from distunlearn.streaming.manifest import Study
@@ -21,33 +22,13 @@ class RangeReader:
         self._places = Places(study, root.rstrip("/"))
 
     def read(self, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
-        """See `Reader.read`; a request that fails is tried again."""
-        waiting = list(range(len(rows)))
-        for pause in PAUSES:
-            time.sleep(pause)
-            got = self._fetch(rows[waiting].tolist())
-            for place, content in zip(waiting, got, strict=True):
-                if isinstance(content, bytes):
-                    self._keep(int(rows[place]), content, out[place])
-            failed = [
-                (place, content) for place, content in zip(waiting, got, strict=True) if not isinstance(content, bytes)
-            ]
-            waiting = [place for place, _ in failed]
-            if not failed or any(isinstance(error, FileNotFoundError) for _, error in failed):
-                break
-        if failed:
-            place, error = failed[0]
-            raise self._places.damage(
-                int(rows[place]), f"the server does not give it ({type(error).__name__})"
-            ) from None
-
-    def _fetch(self, rows: list[int]) -> list[bytes | Exception]:
-        starts = [self._places.offsets[row] for row in rows]
-        ends = [start + self._places.size for start in starts]
-        got: list[bytes | Exception] = self._files.cat_ranges(
-            [self._places.paths[row] for row in rows], starts, ends, on_error="return"
-        )
-        return got
+        """See `Reader.read`."""
+        asked = rows.tolist()
+        ranges = [(self._places.paths[row], self._places.offsets[row]) for row in asked]
+        for row, place, content in zip(asked, out, fetch(self._files, ranges, self._places.size), strict=True):
+            if isinstance(content, Exception):
+                raise self._places.damage(row, f"the server does not give it ({type(content).__name__})") from None
+            self._keep(row, content, place)
 
     def _keep(self, row: int, content: bytes, place: np.ndarray) -> None:
         if len(content) > self._places.size:
@@ -59,3 +40,20 @@ class RangeReader:
         values = np.frombuffer(content, np.uint8)
         self._places.check(row, values)
         place.reshape(-1).view(np.uint8)[:] = values
+
+
+def fetch(files: AbstractFileSystem, ranges: list[tuple[str, int]], size: int) -> list[bytes | Exception]:
+    """Byte ranges of one size, given by path and first byte, all at once; those that fail are asked for again."""
+    got: list[bytes | Exception] = [OSError()] * len(ranges)
+    waiting = list(range(len(ranges)))
+    for pause in PAUSES if ranges else ():
+        time.sleep(pause)
+        paths = [ranges[place][0] for place in waiting]
+        starts = [ranges[place][1] for place in waiting]
+        contents = files.cat_ranges(paths, starts, [start + size for start in starts], on_error="return")
+        for place, content in zip(waiting, contents, strict=True):
+            got[place] = content
+        waiting = [place for place in waiting if isinstance(got[place], Exception)]
+        if not waiting or any(isinstance(got[place], FileNotFoundError) for place in waiting):
+            break
+    return got

@@ -1,58 +1,26 @@
-"""Who is in X_p (the task) and who is in X_u (the unlearning): rules over the labels of a study, given as configuration."""
+"""Who is in X_p (the task) and who is in X_u (the unlearning): rules over the labels of a study."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
-from pydantic import Field, model_validator
 
 from distunlearn.errors import UserError
 from distunlearn.shard_format import Split
 from distunlearn.streaming.chosen import Chosen, keys_digest
-from distunlearn.streaming.condition import Condition, holds
+from distunlearn.streaming.condition import holds
 from distunlearn.streaming.drawn import SEGMENTATION
 from distunlearn.streaming.manifest import Study
-from distunlearn.streaming.strata import Bounds, by_value, by_width, labels_of, numbers, overlap
+from distunlearn.streaming.selection import Selection
+from distunlearn.streaming.strata import Bounds, by_value, by_width, numbers, overlap
 from distunlearn.streaming.table import NOT_DRAWN
-from distunlearn.strict import Strict
 
 SMALL = 20
 """Fewer scans of a site than this earn a warning: unlearning on 9 to 19 scans only learnt those by heart."""
 
 Share = Callable[[Int[np.ndarray, "N K"]], Int[np.ndarray, "N K"]]
 """Completes counts a site over ranks, each of which knows those of the sites that it hosts; see `Placement.share`."""
-
-
-class Selection(Strict):
-    """Which scans play one role of training."""
-
-    rule: Literal["all", "overlap", "matched", "where"] = "all"
-    """all; overlap: scans whose label lies where all sites' labels lie; matched: the same, and in every batch all sites
-    have the same distribution of the label; where: only what the conditions below say."""
-    sites: tuple[str, ...] | None = None
-    """Only these sites; the others are held out of this role entirely."""
-    label: str = "age"
-    """The label of `overlap` and `matched`."""
-    bounds: tuple[float, float] | None = None
-    """The overlap, both ends included; computed when not given."""
-    width: float = Field(5.0, gt=0)
-    """Of a stratum of `matched`, in the label's unit; a label of text is matched value by value."""
-    where: dict[str, Condition] = Field(default_factory=dict)
-    """Conditions on labels at every site: {diagnosis: control}, {age: "<65"}, {age: 60..70}, {sex: [F, M]}."""
-    where_site: dict[str, dict[str, Condition]] = Field(default_factory=dict)
-    """Further conditions at single sites: {biobank: {age: "<65"}, oasis: {age: ">60"}}."""
-    among: Literal["main", "study"] = "main"
-    """X_u only: chosen among the scans of X_p (main), or among all training scans of the study, labelled or not."""
-
-    @model_validator(mode="after")
-    def _conditions_are_given(self) -> "Selection":
-        if self.rule == "where" and not (self.where or self.where_site):
-            raise ValueError("rule 'where' needs a condition in where or where_site")
-        if self.bounds and self.bounds[0] > self.bounds[1]:
-            raise ValueError(f"bounds {self.bounds} are upside down; give the lower one first")
-        return self
 
 
 def select(
@@ -93,7 +61,7 @@ def select(
     told += _left_out(study, candidates & ~labelled)
     few = [site for site, count in zip(study.sites, counts, strict=True) if site in wanted and count < SMALL]
     return Chosen(
-        study=study, split=split, rows=rows, counts=counts,
+        study=study, rows=rows, counts=counts,
         strata=tuple(map(tuple, held[:, kept].tolist())) if selection.rule == "matched" else None,
         description=tuple(told),
         warnings=tuple(f"{site}: fewer than {SMALL} scans; what is learnt from so few is them" for site in few),
@@ -105,7 +73,7 @@ def _has(study: Study, need: str | tuple[str, ...]) -> Bool[np.ndarray, " rows"]
         none = pd.Series(NOT_DRAWN, index=study.table.index)
         return np.asarray(study.table.get("segmentation_offset", none) != NOT_DRAWN)
     names = (need,) if isinstance(need, str) else need
-    return np.asarray(np.logical_or.reduce([labels_of(study, name).notna().to_numpy() for name in names]))
+    return np.asarray(np.logical_or.reduce([study.label(name).notna().to_numpy() for name in names]))
 
 
 def _wanted_sites(study: Study, selection: Selection) -> tuple[str, ...]:
@@ -123,11 +91,11 @@ def _candidates(
     if within is not None and selection.among == "main":
         keep &= np.isin(np.arange(len(table)), within.rows)
     for label, condition in selection.where.items():
-        keep &= holds(labels_of(study, label), condition)
+        keep &= holds(study.label(label), condition)
     for site, conditions in selection.where_site.items():
         elsewhere = (table["site"] != site).to_numpy()
         for label, condition in conditions.items():
-            keep &= elsewhere | holds(labels_of(study, label), condition)
+            keep &= elsewhere | holds(study.label(label), condition)
     return keep
 
 
@@ -137,7 +105,7 @@ def _strata(
     """The stratum of every scan that is kept, -1 for the others; how many strata there are; and the words for it."""
     if selection.rule not in {"overlap", "matched"}:
         return np.where(keep, 0, -1), 1, ""
-    if selection.rule == "matched" and labels_of(study, selection.label).dtype != np.float64:
+    if selection.rule == "matched" and study.label(selection.label).dtype != np.float64:
         place, number = by_value(study, selection.label)
         return np.where(keep, place, -1), number, f", matched by {selection.label}"
     bounds: Bounds = selection.bounds or overlap(study, keep, selection.label, wanted)

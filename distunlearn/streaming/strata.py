@@ -39,23 +39,12 @@ def numbers(study: Study, label: str) -> Float[np.ndarray, " rows"]:
     Raises:
         UserError: it holds text.
     """
-    values = labels_of(study, label)
+    values = study.label(label)
     if values.dtype != np.float64:
         raise UserError(
             f"selection: label {label!r} holds text, and an overlap needs numbers; choose with where instead"
         )
     return values.to_numpy(dtype=np.float64)
-
-
-def labels_of(study: Study, label: str) -> pd.Series:
-    """A label of every scan.
-
-    Raises:
-        UserError: no scan of the study has it.
-    """
-    if label not in study.labels:
-        raise UserError(f"selection: no scan has the label {label!r} (known: {', '.join(study.labels)})")
-    return study.table[label]
 
 
 def by_width(values: Float[np.ndarray, " rows"], bounds: Bounds, width: float) -> tuple[Int[np.ndarray, " rows"], int]:

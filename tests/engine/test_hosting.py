@@ -13,7 +13,8 @@ from distunlearn.engine.runtime import Runtime
 from distunlearn.errors import UserError
 from distunlearn.streaming.manifest import read_study
 from distunlearn.streaming.placement import Placement
-from distunlearn.streaming.select import Selection, select
+from distunlearn.streaming.select import select
+from distunlearn.streaming.selection import Selection
 
 
 @pytest.fixture

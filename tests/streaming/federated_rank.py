@@ -1,15 +1,14 @@
-"""One rank of a small training run over the package's data layer, and leaks to plant in it; started by test_federated.py."""
+"""One rank of a small training run over the package's data layer alone, with leaks behind it; started by test_federated.py."""
 
 import argparse
 import os
 import sys
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from leaks import LEAKS, exchange, mark
 from torch import Tensor
 
 from distunlearn.batch import Batch
@@ -17,7 +16,8 @@ from distunlearn.errors import UserError
 from distunlearn.streaming.loader import Loader
 from distunlearn.streaming.manifest import read_study
 from distunlearn.streaming.placement import Placement
-from distunlearn.streaming.select import Selection, select
+from distunlearn.streaming.select import select
+from distunlearn.streaming.selection import Selection
 
 SITES = ("biobank", "oasis")
 STEPS = 6
@@ -70,32 +70,10 @@ def take_step(weights: dict[str, Tensor], roles: dict[str, Batch], loader: Loade
         weight.data -= 0.05 * add_up(gradient.contiguous())
 
 
-def exchange(payload: Tensor) -> None:
-    """What a leak would do: make every rank's data known to all."""
-    parts = [torch.empty_like(payload) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, payload)
-
-
-def coded(batch: Batch) -> Tensor:
-    """The stored values as 16 KiB that no search for them finds."""
-    noise = np.random.default_rng(0).integers(0, 256, 16384, dtype=np.uint8)
-    packed = np.frombuffer(zlib.compress(batch.volume.numpy().tobytes()), np.uint8)
-    return torch.from_numpy(np.resize(packed, 16384) ^ noise)
-
-
-LEAKS: dict[str, Callable[[Batch], Tensor]] = {
-    "float32": lambda batch: batch.to("cpu").volume[:2].contiguous(),
-    "bfloat16": lambda batch: batch.to("cpu").volume[:2].bfloat16().contiguous(),
-    "stored": lambda batch: batch.volume[:2].contiguous().view(torch.uint8),
-    "age": lambda batch: batch.target[:2],
-    "coded": coded,
-}
-
-
-def mark(phase: str) -> None:
-    """Write a line that the system call trace shows; the barrier keeps the phases of the ranks apart."""
+def begin(phase: str) -> None:
+    """Mark a phase; the barrier keeps the phases of the ranks apart."""
     dist.barrier()
-    os.write(2, f"PHASE {phase}\n".encode())
+    mark(phase)
     dist.barrier()
 
 
@@ -116,18 +94,18 @@ def train(root: Path, placement: Placement, out: Path, leaks: bool) -> None:
     dist.init_process_group("gloo", init_method=f"file://{out}/store", rank=rank, world_size=world_size)
     loader = make_loader(root, placement, rank, world_size)
     weights = first_weights(int(np.prod(loader.study.shape)))
-    mark("clean")
+    begin("clean")
     for step, roles in enumerate(loader.batches(0, STEPS)):
         take_step(weights, roles, loader, step)
-    mark("done")
+    begin("done")
     torch.save(weights, out / f"weights{rank}.pt")
     (out / f"opened{rank}").write_text(" ".join(sorted(opened)))
     (out / f"digest{rank}").write_text(loader.digest())
-    batch = next(loader.batches(STEPS, STEPS + 1))["unlearn"]
+    batch = next(loader.batches(STEPS, STEPS + 1))["unlearn"].to("cpu")
     for name, leak in LEAKS.items() if leaks else ():
-        mark(name)
+        begin(name)
         exchange(leak(batch))
-    mark("end")
+    begin("end")
     dist.destroy_process_group()
 
 

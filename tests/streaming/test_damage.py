@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_site
+from written_study import write_site
 
 from distunlearn.errors import UserError
 from distunlearn.streaming.manifest import read_study

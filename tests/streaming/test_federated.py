@@ -1,13 +1,9 @@
 """Federated placement trains what pooled placement trains, and no scan leaves its rank: shown by the operating system."""
 
-import base64
 import os
-import re
 import shutil
-import struct
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,25 +11,24 @@ import federated_rank
 import numpy as np
 import pytest
 import torch
-from conftest import write_site
+import wire
+from written_study import write_site
 
+from distunlearn.streaming.manifest import read_study
 from distunlearn.streaming.placement import POOLED
 
 pytestmark = pytest.mark.distributed
 
 SHAPE = (16, 16, 4)
 AGES = {"biobank": [51.37, 64.13], "oasis": [48.91, 62.77]}
-CANARY = {"biobank": 4321, "oasis": -2777}
-"""Stored values, 32 in a row in every scan of the site, that no other scan has."""
-SYSTEM_CALLS = "sendto,sendmsg,sendmmsg,write,writev,pwrite64,pwritev,pwritev2,sendfile,splice"
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sites of unequal size whose scans carry a canary."""
+    """Two sites of unequal size."""
     root = tmp_path_factory.mktemp("shards")
     for site, times in (("biobank", 12), ("oasis", 5)):
-        write_site(root, site, {"train": AGES[site] * times}, shape=SHAPE, canary=CANARY[site])
+        write_site(root, site, {"train": AGES[site] * times}, shape=SHAPE)
     return root
 
 
@@ -43,6 +38,7 @@ def start(
     """Start one of two ranks, under another program where `before` says so."""
     command = (*before, sys.executable, federated_rank.__file__, str(study), str(out), *options)
     settings = {"RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    settings["PYTHONPATH"] = os.pathsep.join([str(Path(wire.__file__).parent), *sys.path])
     return subprocess.Popen(
         command, env=os.environ | settings | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -61,94 +57,44 @@ def traced(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
     out = tmp_path_factory.mktemp("traced")
-    ranks = [
-        start(
-            rank,
-            study,
-            out,
-            "--leaks",
-            before=(
-                "strace",
-                "-f",
-                "--seccomp-bpf",
-                "-qq",
-                "-xx",
-                "-s",
-                "1048576",
-                "-e",
-                f"trace={SYSTEM_CALLS}",
-                "-o",
-                f"{out}/trace{rank}",
-            ),
-        )
-        for rank in range(2)
-    ]
+    ranks = [start(rank, study, out, "--leaks", before=wire.strace(out / f"trace{rank}")) for rank in range(2)]
     finish(*ranks)
     return out
 
 
-def sent(trace: Path) -> dict[str, bytes]:
-    """What a rank gave to the system in each phase, to whatever file or socket but the terminal's."""
-    phases: dict[str, list[bytes]] = defaultdict(list)
-    phase = "start"
-    for line in trace.read_text().splitlines():
-        call = re.match(r"\d+ +\w+\((\d+), ", line)
-        if not call:
-            continue
-        content = b"".join(
-            bytes.fromhex(part.replace("\\x", "")) for part in re.findall(r'"((?:\\x[0-9a-f]{2})*)"', line)
-        )
-        if call[1] in {"1", "2"}:
-            marker = re.fullmatch(rb"PHASE (\w+)\n", content)
-            phase = marker[1].decode() if marker else phase
-        else:
-            phases[phase].append(content)
-    return {name: b"".join(parts) for name, parts in phases.items()}
+@pytest.fixture(scope="module")
+def sent(traced: Path) -> list[dict[str, bytes]]:
+    """What each rank gave to the system in each phase, for sockets and files."""
+    return [wire.by_phase(wire.stretches(traced / f"trace{rank}")) for rank in range(2)]
 
 
-def canaries(site: str) -> dict[str, bytes]:
-    """What would be seen if a scan of the site, its person's age or its key were sent, in any common form."""
-    stored = np.full(12, CANARY[site], np.int16)
-    values = stored.astype(np.float32) * np.float32(0.001)
-    half = torch.from_numpy(values)
-    forms = {
-        "stored": stored.tobytes(), "float32": values.tobytes(), "float64": (stored.astype(np.float64) * np.float32(0.001)).tobytes(),
-        "float16": half.half().numpy().tobytes(), "bfloat16": half.bfloat16().view(torch.int16).numpy().tobytes(),
-        "text": ", ".join(map(str, stored)).encode(), "age": struct.pack("f", AGES[site][0]), "other age": struct.pack("f", AGES[site][1]), "age64": struct.pack("d", AGES[site][0]),
-        "key": f"{site}train00".encode(),
-    }  # fmt: skip
-    encoded = {
-        f"{name} in base64": base64.b64encode(content)[4:-4] for name, content in forms.items() if len(content) > 16
-    }
-    return forms | encoded
+@pytest.fixture(scope="module")
+def looked_for(study: Path) -> dict[str, list[bytes]]:
+    """Scans, ages and keys of both sites in every common form."""
+    return wire.forms(read_study(study))
 
 
-def found(content: bytes) -> set[str]:
-    """The forms of either site's canaries in what was sent."""
-    return {name for site in CANARY for name, form in canaries(site).items() if form in content}
+def test_the_search_sees_what_it_looks_for(looked_for: dict[str, list[bytes]]) -> None:
+    """Each form of each scan is found in a message that holds it, and nothing in one that does not."""
+    for name, of_name in looked_for.items():
+        assert all(name in wire.found(b"head" + form + b"tail", looked_for) for form in of_name)
+    assert wire.found(np.random.default_rng(0).bytes(1 << 20), looked_for) == set()
 
 
-def test_the_canary_search_sees_what_it_looks_for() -> None:
-    """Each form is found in a message that holds it, and nothing in one that does not."""
-    for site in CANARY:
-        for name, form in canaries(site).items():
-            assert name in found(b"head" + form + b"tail")
-    assert found(np.random.default_rng(0).bytes(1 << 20)) == set()
-
-
-def test_no_byte_of_a_scan_age_or_key_is_sent(traced: Path) -> None:
-    """From start to end of training no form of any canary is in anything that a rank writes or sends."""
-    for rank in range(2):
-        phases = sent(traced / f"trace{rank}")
+def test_no_byte_of_a_scan_age_or_key_is_sent(sent: list[dict[str, bytes]], looked_for: dict[str, list[bytes]]) -> None:
+    """From start to end of training no form of any scan is in anything that a rank writes or sends."""
+    for phases in sent:
         assert len(phases["clean"]) > federated_rank.STEPS * 1000
-        assert found(phases["start"]) | found(phases["clean"]) | found(phases["done"]) == set()
+        assert wire.found(phases["start"] + phases["clean"] + phases["done"], looked_for) == set()
 
 
 @pytest.mark.parametrize("leak", ["float32", "bfloat16", "stored", "age"])
-def test_a_planted_leak_is_seen_by_its_bytes(traced: Path, leak: str) -> None:
+def test_a_planted_leak_is_seen_by_its_bytes(
+    sent: list[dict[str, bytes]], looked_for: dict[str, list[bytes]], leak: str
+) -> None:
     """Volumes as float32, bfloat16 or stored values, and ages, that are gathered on purpose are found."""
-    for rank in range(2):
-        assert any(leak in form for form in found(sent(traced / f"trace{rank}")[leak]))
+    for phases in sent:
+        assert leak in wire.found(phases[leak], looked_for)
 
 
 def budget() -> int:
@@ -157,17 +103,18 @@ def budget() -> int:
     return sum(weight.numel() * 8 for weight in weights.values()) + 2048
 
 
-def test_a_step_sends_its_gradients_and_nothing_else(traced: Path) -> None:
+def test_a_step_sends_its_gradients_and_nothing_else(sent: list[dict[str, bytes]]) -> None:
     """The bytes of all steps stay within the budget; what they add up to is gradients."""
-    for rank in range(2):
-        assert len(sent(traced / f"trace{rank}")["clean"]) <= federated_rank.STEPS * budget()
+    for phases in sent:
+        assert len(phases["clean"]) <= federated_rank.STEPS * budget()
 
 
-def test_a_planted_leak_that_hides_its_bytes_breaks_the_budget(traced: Path) -> None:
-    """Compressed and masked scans have no canary in them, but a step with them sends more than it may."""
-    for rank in range(2):
-        phases = sent(traced / f"trace{rank}")
-        assert found(phases["coded"]) == set()
+def test_a_planted_leak_that_hides_its_bytes_breaks_the_budget(
+    sent: list[dict[str, bytes]], looked_for: dict[str, list[bytes]]
+) -> None:
+    """A compressed and masked scan is found by no search, but a step with it sends more than it may."""
+    for phases in sent:
+        assert wire.found(phases["coded"], looked_for) == set()
         assert len(phases["clean"]) / federated_rank.STEPS + len(phases["coded"]) > budget()
 
 

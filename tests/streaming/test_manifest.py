@@ -1,12 +1,11 @@
 """A study is read whole or refused in one line that names what is wrong."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PREPROCESSING, write_site
+from written_study import PREPROCESSING, change_table, rename_person, write_site
 
 from distunlearn.errors import UserError
 from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, TABLE
@@ -35,21 +34,8 @@ def test_the_table_has_a_row_a_scan_with_numbers_as_numbers(study_folder: Callab
 def test_one_value_that_is_no_number_keeps_a_label_as_text(tmp_path: Path) -> None:
     """A label such as "89+" anywhere leaves the whole column as it was written, missing values as None."""
     folder = write_site(tmp_path, "oasis", {"train": [50.0, None]})
-    table = (folder / TABLE).read_bytes().replace(b"\t50\t", b"\t89+\t")
-    (folder / TABLE).write_bytes(table)
-    _edit(folder, table_xxh3=_digest(table))
+    change_table(folder, "\t50\t", "\t89+\t")
     assert read_study(tmp_path).table["age"].tolist() == ["89+", None]
-
-
-def _digest(content: bytes) -> str:
-    import xxhash
-
-    return xxhash.xxh3_128_hexdigest(content)
-
-
-def _edit(folder: Path, **changes: object) -> None:
-    values = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps(values | changes))
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -110,9 +96,7 @@ def test_a_missing_or_cut_shard_is_named(study_folder: Callable[..., Path]) -> N
 def test_a_person_in_two_splits_is_refused(tmp_path: Path) -> None:
     """A leak between splits is found whatever wrote the shards."""
     folder = write_site(tmp_path, "oasis", {"train": [50.0], "test": [50.0]})
-    table = (folder / TABLE).read_bytes().replace(b"\tpersonoasistest0000\t", b"\tpersonoasistrain0000\t")
-    (folder / TABLE).write_bytes(table)
-    _edit(folder, table_xxh3=_digest(table))
+    rename_person(folder, "personoasistest0000", "personoasistrain0000")
     with pytest.raises(UserError, match="is of a person who is in another split too"):
         read_study(tmp_path)
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from distunlearn.errors import UserError
+from distunlearn.streaming.chosen import Chosen
 from distunlearn.streaming.manifest import Study, read_study
-from distunlearn.streaming.select import Chosen, Selection, select
+from distunlearn.streaming.select import select
+from distunlearn.streaming.selection import Selection
 
 Folder = Callable[..., Path]
 
@@ -122,6 +124,18 @@ def test_a_missing_label_meets_no_condition(study: Study) -> None:
     lower = select(study, Selection(where={"age": "<60"}, sites=("oasis",)), split="train")
     upper = select(study, Selection(where={"age": ">=60"}, sites=("oasis",)), split="train")
     assert lower.counts[1] + upper.counts[1] == 50
+
+
+def test_an_unlabelled_data_set_in_the_same_shards_is_unlearned_on_alone(study_folder: Folder) -> None:
+    """X_u can be those scans, and no others, that lack the label of the task: two data sets a site, one without ages."""
+    study = read_study(study_folder(oasis=[50.0] * 4 + [None] * 3, biobank=[60.0] * 5 + [None] * 2))
+    main = select(study, Selection(), split="train", needs=("age",))
+    rule = Selection.read({"rule": "where", "where": {"age": "n/a"}, "among": "study"}, "data.unlearn")
+    unlearn = select(study, rule, split="train", within=main)
+    assert (main.counts, unlearn.counts) == ((5, 4), (2, 3))
+    assert not set(main.rows) & set(unlearn.rows)
+    labelled = select(study, Selection(where={"age": "!=n/a"}), split="train")
+    assert labelled.counts == main.counts
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from reading import damage_is_named, loader, read_first
 
 from distunlearn.errors import UserError
 from distunlearn.streaming import sequence
 from distunlearn.streaming.access import Access
-from distunlearn.streaming.loader import Loader
 from distunlearn.streaming.manifest import Study, read_study
 from distunlearn.streaming.reader import IndexReader, open_reader
-from distunlearn.streaming.select import Selection, select
 from distunlearn.streaming.sequence import SequentialReader
 
 Folder = Callable[..., Path]
@@ -31,12 +30,6 @@ def folder(study_folder: Folder) -> Path:
 def piped(folder: Path, **options: Any) -> Study:
     """The study with its shards behind a command."""
     return read_study(folder, access=Access(stream=f"pipe:cat {folder}/{{site}}/{{shard}}", allow_pipe=True, **options))
-
-
-def loader(study: Study, **options: Any) -> Loader[str]:
-    """A loader of all training scans."""
-    chosen = select(study, Selection(), split="train")
-    return Loader(study, {"main": (chosen, chosen.plan(10, seed=0, role="main"))}, **options)
 
 
 @pytest.fixture
@@ -60,9 +53,9 @@ def test_a_sequence_gives_what_the_index_reader_gives_for_the_same_plan(
     """Same plan, same samples, same order, same bytes: which reader fetches them cannot be told."""
     study = piped(folder, window=window)
     assert isinstance(open_reader(study), SequentialReader)
-    streamed = [(b["main"].scan.clone(), b["main"].volume.clone()) for b in loader(study).batches(0, 20)]
+    streamed = [(b["main"].scan.clone(), b["main"].volume.clone()) for b in loader(study, 10).batches(0, 20)]
     monkeypatch.setattr("distunlearn.streaming.loader.open_reader", IndexReader)
-    for (scan, volume), roles in zip(streamed, loader(study).batches(0, 20), strict=True):
+    for (scan, volume), roles in zip(streamed, loader(study, 10).batches(0, 20), strict=True):
         assert torch.equal(scan, roles["main"].scan)
         assert torch.equal(volume, roles["main"].volume)
 
@@ -70,7 +63,7 @@ def test_a_sequence_gives_what_the_index_reader_gives_for_the_same_plan(
 def test_each_shard_is_streamed_once_a_cycle(folder: Path, opened: list[str]) -> None:
     """Draws stay within a window, so no shard has to be fetched again before its scans are due again."""
     study = piped(folder)
-    every = loader(study)
+    every = loader(study, 10)
     chosen, plan = every.roles["main"]
     for _ in every.batches(0, 40):
         pass
@@ -84,9 +77,9 @@ def test_each_shard_is_streamed_once_a_cycle(folder: Path, opened: list[str]) ->
 def test_resuming_streams_the_current_window_only(folder: Path, opened: list[str]) -> None:
     """Starting in the middle of an epoch opens the shards of that moment, not those before."""
     study = piped(folder)
-    whole = [roles["main"].scan.tolist() for roles in loader(study).batches(0, 5)]
+    whole = [roles["main"].scan.tolist() for roles in loader(study, 10).batches(0, 5)]
     opened.clear()
-    assert [roles["main"].scan.tolist() for roles in loader(study).batches(4, 5)] == whole[4:]
+    assert [roles["main"].scan.tolist() for roles in loader(study, 10).batches(4, 5)] == whole[4:]
     assert sum(name.startswith("large-") for name in opened) <= 2
 
 
@@ -126,24 +119,14 @@ def test_a_manifest_cannot_bring_a_command(folder: Path, tmp_path: Path, monkeyp
 def test_damage_in_a_sequence_is_named(folder: Path) -> None:
     """A changed byte, a cut stream and a failing command each end the run with the site and shard."""
     study = piped(folder)
-    scan = study.table.iloc[0]
-    out, shard = np.empty((1, *study.shape), dtype=np.int16), folder / "large" / scan["shard"]
-    content = bytearray(shard.read_bytes())
-    content[scan["offset"]] ^= 1
-    for damaged, message in (
-        (content, "its bytes are not those"),
-        (content[: scan["offset"] + 9], "the shard ends before it"),
-    ):
-        shard.write_bytes(damaged)
-        with pytest.raises(UserError, match=rf"site large: scan {scan['key']} in shard {scan['shard']}: {message}"):
-            SequentialReader(study).read(np.array([0]), out)
+    shard = damage_is_named(study, folder)
     shard.unlink()
-    with pytest.raises(UserError, match=rf"shard {scan['shard']}: the shard ends before it"):
-        SequentialReader(study).read(np.array([0]), out)
+    with pytest.raises(UserError, match=rf"shard {shard.name}: the shard ends before it"):
+        read_first(study)
 
 
 def test_a_command_that_fails_after_its_last_byte_is_not_believed(folder: Path) -> None:
     """A transfer that ends with an error may not be what it seems."""
     study = read_study(folder, access=Access(stream=f"pipe:cat {folder}/{{site}}/{{shard}}; exit 3", allow_pipe=True))
     with pytest.raises(UserError, match=r"cannot be streamed \(the command ended with status 3\)"):
-        SequentialReader(study).read(np.array([0]), np.empty((1, *study.shape), dtype=np.int16))
+        read_first(study)

@@ -8,7 +8,8 @@ import torch
 
 from distunlearn.streaming.loader import Loader
 from distunlearn.streaming.manifest import read_study
-from distunlearn.streaming.select import Selection, select
+from distunlearn.streaming.select import select
+from distunlearn.streaming.selection import Selection
 from distunlearn.streaming.transfer import on_device
 
 CUDA = pytest.param(

@@ -12,7 +12,8 @@ from distunlearn.errors import UserError
 from distunlearn.report.inspection.content import Content, Outlier, read_content
 from distunlearn.shard_format import MANIFEST, SPLITS, Counts, Manifest
 from distunlearn.streaming.manifest import Study, read_study
-from distunlearn.streaming.select import SMALL, Selection, select
+from distunlearn.streaming.select import SMALL, select
+from distunlearn.streaming.selection import Selection
 
 TRAVELLER = "traveller"
 """A label that is a name, of which there is nothing to count."""
