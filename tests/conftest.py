@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fabricated_run import write_run
 from hypothesis import settings
-from planted_study import write_shards
+from planted_study import write_drawn_shards, write_shards
 
 # A machine that is busy is no failure: nothing is timed here.
 settings.register_profile("untimed", deadline=None)
@@ -42,6 +42,12 @@ def planted_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def many_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of two sites with 70 people each, of whom four tenths are for validation; read-only."""
     return write_shards(tmp_path_factory.mktemp("many"), sites={"alpha": 70, "beta": 70}, val=0.4)
+
+
+@pytest.fixture(scope="session")
+def drawn_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of two small sites in which three scans of four have a segmentation; read-only."""
+    return write_drawn_shards(tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture(scope="session")

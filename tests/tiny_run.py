@@ -19,7 +19,7 @@ TINY = (
 )
 
 
-def tiny(shards: Path, *overrides: str) -> RunConfig:
+def tiny(shards: Path | str, *overrides: str) -> RunConfig:
     """The demonstration's two stages, on the planted study."""
     return load(None, preset="demo", overrides=(f"shards={shards}", *TINY, *overrides))
 

@@ -1,16 +1,14 @@
 """`distunlearn train` with one process a site, each in a mount namespace in which no other site's folder exists."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from one_machine import need_namespaces, play
 from safetensors.numpy import load_file
 from tiny_run import tiny
 
@@ -23,7 +21,6 @@ from distunlearn.run_folder import stages_done
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 SITES = ("alpha", "beta")
-ONE_MACHINE = Path(__file__).parents[2] / "launch/federated/one_machine.sh"
 # Plain gradient descent: Adam makes a visible step of the last digit of a gradient that is almost zero.
 SETTINGS = (
     "seed=1",
@@ -45,22 +42,11 @@ falls on the other side of zero, or of a maximum, by the last digit, and that ch
 @pytest.fixture(scope="module")
 def shards(planted_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two of the planted sites."""
-    if subprocess.run(["unshare", "--map-root-user", "--mount", "true"], check=False, capture_output=True).returncode:
-        pytest.skip("this system lets nobody make mount namespaces")
+    need_namespaces()
     folder = tmp_path_factory.mktemp("shards")
     for site in SITES:
         shutil.copytree(planted_shards / site, folder / site)
     return folder
-
-
-def play(config: RunConfig, shards: Path, run: Path) -> subprocess.CompletedProcess[str]:
-    """Train as each site of its own, on this machine."""
-    path = run.with_suffix(".yaml")
-    path.write_text(config.dump())
-    clean = {key: value for key, value in os.environ.items() if key not in {"RANK", "WORLD_SIZE", "MASTER_PORT"}}
-    clean |= {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = [ONE_MACHINE, shards, "--config", path, "--shards", shards, "--out", run]
-    return subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=400)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,38 +22,6 @@ def run(config: RunConfig, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     train(config, folder)
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     return pd.read_csv(folder / "unlearning" / "predictions.tsv", sep="\t"), last
-
-
-@pytest.fixture(scope="module")
-def drawn_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sites of brains with a ventricle that is drawn, but for every fourth scan; of every tenth person no sex is known."""
-    folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
-    axes = np.meshgrid(*(np.linspace(-1, 1, 12) for _ in range(3)), indexing="ij")
-    radius, rows = np.sqrt(sum(axis**2 for axis in axes)), []
-    for number in range(40):
-        site, subject = "ab"[number % 2], f"sub-{number:02d}"
-        inner = radius < rng.uniform(0.3, 0.6)
-        voxels = 100.0 * (radius < 0.9) - (90 - 30 * (site == "b")) * inner + rng.normal(0, 3, radius.shape)
-        anat = folder / "bids" / subject / "anat"
-        anat.mkdir(parents=True)
-        nib.save(nib.Nifti1Image(voxels.astype(np.float32), np.eye(4)), anat / f"{subject}_T1w.nii.gz")
-        if number % 8 > 1:
-            nib.save(nib.Nifti1Image((3 * inner).astype(np.uint8), np.eye(4)), anat / f"{subject}_dseg.nii.gz")
-        rows.append([subject, site, f"{rng.uniform(20, 80):.1f}", "n/a" if number % 10 == 9 else "FM"[number % 3 == 0]])
-    table = pd.DataFrame(rows, columns=["participant_id", "site", "age", "sex"])
-    table.to_csv(folder / "bids" / "participants.tsv", sep="\t", index=False)
-    config = PrepareConfig.read(
-        {
-            "segmentation": "dseg",
-            "site_column": "site",
-            "workers": 1,
-            "val": 0.3,
-            "preprocessing": {"size": [8, 8, 8], "keep_every": 2},
-        },
-        "test",
-    )
-    shard([folder / "bids"], folder / "shards", config)
-    return folder / "shards"
 
 
 def test_a_segmentation_is_learned_while_the_site_is_unlearned(drawn_shards: Path, tmp_path: Path) -> None:

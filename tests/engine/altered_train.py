@@ -1,0 +1,70 @@
+"""`distunlearn train` as a test alters it: in double precision, or with marked steps and leaks planted behind some of them.
+
+A test puts a script that starts it on the PATH as `distunlearn`, so that launch/federated/ runs it in place of the real one.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distunlearn.batch import Batch
+from distunlearn.engine import trainer
+
+CLEAN_STEPS = 2
+"""Steps before the first leak."""
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Compute everything in float64, in which sums over ranks differ from one process's by 1e-16 and not by 1e-8."""
+    plain = Batch.to
+
+    def to(self: Batch, device: torch.device | str) -> Batch:
+        moved = plain(self, device)
+        return moved._replace(volume=moved.volume.double())
+
+    torch.set_default_dtype(torch.float64)
+    Batch.to = to  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        Batch.to = plain  # type: ignore[method-assign]
+
+
+@contextmanager
+def marked_steps() -> Iterator[None]:
+    """Mark every step in the trace of system calls; behind some of the first ones, leak scans on purpose."""
+    from leaks import LEAKS, exchange, mark
+
+    plain, planted = trainer.take_step, iter([*[None] * CLEAN_STEPS, *LEAKS])
+
+    def take_step(network: Any, phases: Any, batches: Any, *arguments: Any, **options: Any) -> Any:
+        mark("step")
+        outcomes = plain(network, phases, batches, *arguments, **options)
+        if name := next(planted, None):
+            mark(name)
+            exchange(LEAKS[name](batches["main"].batch))
+        mark("between")
+        return outcomes
+
+    trainer.take_step = take_step
+    try:
+        yield
+    finally:
+        trainer.take_step = plain
+
+
+ALTERATIONS = {"double_precision": double_precision, "marked_steps": marked_steps}
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).parents[1]))
+    from distunlearn.cli import run
+
+    alteration = sys.argv.pop(1)
+    with ALTERATIONS[alteration]():
+        run()
