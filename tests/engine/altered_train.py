@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from distunlearn.batch import Batch
-from distunlearn.engine import trainer
+from distunlearn.engine import job, trainer
+from distunlearn.evaluate.model import ModelCard
+from distunlearn.methods import Part
 
 CLEAN_STEPS = 2
 """Steps before the first leak."""
@@ -20,20 +23,21 @@ CLEAN_STEPS = 2
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    """Compute everything in float64, in which sums over ranks differ from one process's by 1e-16 and not by 1e-8."""
-    plain = Batch.to
+    """Train in float64, in which sums over ranks differ from one process's by 1e-16 and not by 1e-8."""
+    plain_to, plain_parts = Batch.to, job.build_parts
 
     def to(self: Batch, device: torch.device | str) -> Batch:
-        moved = plain(self, device)
+        moved = plain_to(self, device)
         return moved._replace(volume=moved.volume.double())
 
-    torch.set_default_dtype(torch.float64)
-    Batch.to = to  # type: ignore[method-assign]
+    def parts(card: ModelCard) -> dict[Part, nn.Module]:
+        return {name: part.double() for name, part in plain_parts(card).items()}
+
+    Batch.to, job.build_parts = to, parts  # type: ignore[method-assign]
     try:
         yield
     finally:
-        torch.set_default_dtype(torch.float32)
-        Batch.to = plain  # type: ignore[method-assign]
+        Batch.to, job.build_parts = plain_to, plain_parts  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from distunlearn.streaming.manifest import read_study
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 SITES = ("alpha", "beta")
-SETTINGS = ("sites=[alpha,beta]", "data.batch=8", "data.placement.kind=federated", "engine.checkpoint_minutes=0")
+SETTINGS = ("sites=[alpha,beta]", "data.batch=8", "data.placement.kind=federated")
 SHAPE = (16, 16, 16)
 SLACK = 4096
 """Bytes a step for headers (gloo's take 144 a message) and signs of life (70 each half second): half of one scan."""
@@ -89,7 +89,7 @@ def budget(run: Path, stage: int) -> int:
 
 
 def test_every_step_sends_its_gradients_and_nothing_else(leaky: tuple[Path, list[list[wire.Stretch]]]) -> None:
-    """Each step of both stages stays within the bytes of its gradients and a little for headers."""
+    """Each step of both stages stays within the bytes of its gradients and a little for headers, and so does what follows it."""
     run, ranks = leaky
     for stretches in ranks:
         sizes = [len(stretch.network) for stretch in stretches if stretch.phase == "step"]
@@ -97,6 +97,8 @@ def test_every_step_sends_its_gradients_and_nothing_else(leaky: tuple[Path, list
         for stage, of_stage in enumerate((sizes[:half], sizes[half:])):
             gradients = budget(run, stage)
             assert gradients <= min(of_stage) <= max(of_stage) <= gradients + SLACK
+        after = [len(stretch.network) for stretch in stretches if stretch.phase == "between"]
+        assert max(after[: half - 1] + after[half:-1]) <= SLACK  # at the end of a stage a checkpoint is agreed on
 
 
 def test_a_planted_leak_that_hides_its_bytes_breaks_the_budget(
