@@ -77,5 +77,5 @@ def test_sites_train_together_what_one_process_trains(case: str, drawn_shards: P
         )
         assert ours.keys() == theirs.keys()
         for name in ours:
-            assert ours[name].dtype in {np.float64, np.int64}, name
+            assert str(ours[name].dtype) in {"float64", "int64"}, name
             np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=TOLERANCE, err_msg=name)
