@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, zoom
 
 from distunlearn.prepare.config import Preprocessing
-from distunlearn.prepare.volume import prepare_volume
+from distunlearn.prepare.voxels.volume import prepare_volume
 
 SHAPE = (256, 256, 176)
 GRID = (128, 128, 128)

@@ -139,7 +139,7 @@ def _apply(
 ) -> "tuple[Model, Tally, Iterator[Result | Bad]]":
     from distunlearn.evaluate.apply import Tally, apply_model, load_for_scans
     from distunlearn.evaluate.rerun import model_folder
-    from distunlearn.prepare.unlabelled import find_unlabelled
+    from distunlearn.prepare.sources.unlabelled import find_unlabelled
     from distunlearn.progress import progress
 
     model = load_for_scans(model_folder(run, stage))

@@ -16,8 +16,8 @@ from distunlearn.errors import UserError
 from distunlearn.evaluate.applicability import looks, unlike
 from distunlearn.evaluate.model import Model, ModelCard, load_model
 from distunlearn.prepare.config import Orientation, PrepareConfig, Preprocessing
-from distunlearn.prepare.scans import Scan
-from distunlearn.prepare.work import Prepared, pool
+from distunlearn.prepare.sources.scans import Scan
+from distunlearn.prepare.writing.work import Prepared, pool
 
 FEW = 8
 """Scans for which worker processes are not worth starting."""

@@ -2,7 +2,7 @@
 
 from distunlearn.prepare.config import PrepareConfig, Preprocessing
 from distunlearn.prepare.run import Summary, TooManyRefusedError, shard
-from distunlearn.prepare.volume import prepare_scan, prepare_volume
+from distunlearn.prepare.voxels.volume import prepare_scan, prepare_volume
 
 __all__ = [
     "PrepareConfig",

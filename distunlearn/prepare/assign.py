@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.pseudonym import Secrets, pseudonym
-from distunlearn.prepare.scans import Scan
+from distunlearn.prepare.sources.scans import Scan
 from distunlearn.shard_format import MISSING, Split
 
 SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.assign import Sample
-from distunlearn.prepare.disk import write_private
-from distunlearn.prepare.tabular import find_column, is_missing, need_column, read_table
+from distunlearn.prepare.sources.tabular import find_column, is_missing, need_column, read_table
+from distunlearn.prepare.writing.disk import write_private
 from distunlearn.shard_format import SPLITS
 
 COLUMNS = ("site", "participant_id", "session_id", "split", "key", "subject", "source")

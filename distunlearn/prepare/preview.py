@@ -11,10 +11,10 @@ from nibabel.affines import obliquity
 from distunlearn.prepare.assign import Splits, check_sites, split_by_person
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.mapping import read_splits
-from distunlearn.prepare.nifti import check_nifti
 from distunlearn.prepare.refusal import Dropped, Refusal
-from distunlearn.prepare.scans import Found, Scan
 from distunlearn.prepare.sources import find
+from distunlearn.prepare.sources.scans import Found, Scan
+from distunlearn.prepare.voxels.nifti import check_nifti
 from distunlearn.progress import progress
 from distunlearn.shard_format import MISSING, SPLITS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.disk import write_private
+from distunlearn.prepare.writing.disk import write_private
 
 DIGITS = 20
 """Hex digits of a pseudonym: 80 bits."""

@@ -12,14 +12,14 @@ from filelock import FileLock, Timeout
 from distunlearn.errors import UserError
 from distunlearn.prepare.assign import TRAVELLER, Sample, assign, split_by_person
 from distunlearn.prepare.config import PrepareConfig
-from distunlearn.prepare.doubles import Doubles
 from distunlearn.prepare.mapping import read_splits, write_mapping
 from distunlearn.prepare.pseudonym import Secrets
 from distunlearn.prepare.refusal import Dropped
-from distunlearn.prepare.scans import Found, Scan
-from distunlearn.prepare.site import SiteJob, finish_site, write_site
 from distunlearn.prepare.sources import find
-from distunlearn.prepare.work import Prepared, pool
+from distunlearn.prepare.sources.scans import Found, Scan
+from distunlearn.prepare.writing.doubles import Doubles
+from distunlearn.prepare.writing.site import SiteJob, finish_site, write_site
+from distunlearn.prepare.writing.work import Prepared, pool
 from distunlearn.progress import progress
 from distunlearn.shard_format import Counts
 

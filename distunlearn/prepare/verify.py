@@ -9,7 +9,7 @@ from pathlib import Path
 import xxhash
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.disk import file_digest
+from distunlearn.prepare.writing.disk import file_digest
 from distunlearn.progress import Advance, progress
 from distunlearn.shard_format import MANIFEST, MISSING, TABLE, Manifest, ShardEntry
 

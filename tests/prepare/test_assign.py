@@ -15,7 +15,7 @@ from distunlearn.prepare import PrepareConfig, shard
 from distunlearn.prepare.assign import assign, draw_split, split_by_person
 from distunlearn.prepare.mapping import read_splits
 from distunlearn.prepare.pseudonym import Secrets, pseudonym
-from distunlearn.prepare.scans import Scan
+from distunlearn.prepare.sources.scans import Scan
 
 CONFIG = PrepareConfig()
 NAMES = st.one_of(

@@ -9,9 +9,9 @@ from scans_on_disk import nifti, scan_file
 
 from distunlearn.errors import UserError
 from distunlearn.prepare import PrepareConfig, Preprocessing, prepare_volume
-from distunlearn.prepare.brain import _extractor
-from distunlearn.prepare.scans import Scan
-from distunlearn.prepare.work import prepare_one
+from distunlearn.prepare.sources.scans import Scan
+from distunlearn.prepare.voxels.brain import _extractor
+from distunlearn.prepare.writing.work import prepare_one
 
 
 def test_without_deepbet_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

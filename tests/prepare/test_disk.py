@@ -5,7 +5,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from distunlearn.prepare.disk import whole_file, write_private
+from distunlearn.prepare.writing.disk import whole_file, write_private
 
 
 def test_a_reader_sees_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:

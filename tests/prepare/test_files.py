@@ -11,8 +11,8 @@ from distunlearn.errors import UserError
 from distunlearn.prepare import PrepareConfig, shard
 from distunlearn.prepare.options import read_meanings, read_pairs, read_request
 from distunlearn.prepare.recipe import Recipe, compare, read_recipe
-from distunlearn.prepare.scans import Found
 from distunlearn.prepare.sources import find
+from distunlearn.prepare.sources.scans import Found
 
 RECIPES = sorted((Path(__file__).parents[2] / "shards").glob("*.yaml"))
 

@@ -11,7 +11,7 @@ from scans_on_disk import gz, nifti, voxels
 
 from distunlearn.prepare.config import Preprocessing
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.volume import Volume, prepare_volume
+from distunlearn.prepare.voxels.volume import Volume, prepare_volume
 
 SMALL = Preprocessing(size=(16, 16, 16))
 REFERENCE = prepare_volume(nifti(), SMALL)

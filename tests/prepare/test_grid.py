@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from distunlearn.prepare.grid import head_box, resample
+from distunlearn.prepare.voxels.grid import head_box, resample
 
 SIZE = (24, 20, 16)
 

@@ -11,7 +11,7 @@ import pytest
 from scans_on_disk import SMALL, bids_site, scan_file, tree
 
 from distunlearn.prepare import PrepareConfig, shard
-from distunlearn.prepare.disk import file_digest
+from distunlearn.prepare.writing.disk import file_digest
 
 CONFIG = PrepareConfig.read({**SMALL, "shard_megabytes": 0.012}, "test")
 

@@ -12,7 +12,7 @@ from scans_on_disk import SHAPE, gz, nifti, save, voxels
 
 from distunlearn.prepare.config import Orientation, Preprocessing
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.volume import prepare_volume
+from distunlearn.prepare.voxels.volume import prepare_volume
 
 SMALL = Preprocessing(size=(16, 16, 16))
 GOOD = nifti()

@@ -10,10 +10,10 @@ from scans_on_disk import scan_file
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
-from distunlearn.prepare.labels import read_label
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.scans import Found
 from distunlearn.prepare.sources import find
+from distunlearn.prepare.sources.labels import read_label
+from distunlearn.prepare.sources.scans import Found
 
 HEADER = "participant_id\tage\tsex\n"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.unlabelled import find_unlabelled
+from distunlearn.prepare.sources.unlabelled import find_unlabelled
 
 
 def touch(*paths: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
-from distunlearn.prepare.participants import Participants
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.scans import Found, Scan, is_wanted
+from distunlearn.prepare.sources.participants import Participants
+from distunlearn.prepare.sources.scans import Found, Scan, is_wanted
 
 
 def is_bids(folder: Path) -> bool:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.bids import bids_sites, find_bids
 from distunlearn.prepare.config import PrepareConfig
-from distunlearn.prepare.files import find_files
-from distunlearn.prepare.listing import find_listed
-from distunlearn.prepare.scans import Found
+from distunlearn.prepare.sources.bids import bids_sites, find_bids
+from distunlearn.prepare.sources.listing import find_listed
+from distunlearn.prepare.sources.pattern import find_files
+from distunlearn.prepare.sources.scans import Found
 
 
 def find(sources: Sequence[Path], config: PrepareConfig) -> Found:

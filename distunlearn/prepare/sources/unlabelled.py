@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.bids import is_bids
+from distunlearn.prepare.sources.bids import is_bids
 
 NIFTI = ("*.nii", "*.nii.gz")
 

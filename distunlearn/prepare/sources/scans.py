@@ -6,9 +6,9 @@ from pathlib import Path
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
-from distunlearn.prepare.labels import check_sex_code, read_label
 from distunlearn.prepare.refusal import LEFT_OUT, Dropped, Refusal
-from distunlearn.prepare.tabular import Row, Table, find_column, is_missing
+from distunlearn.prepare.sources.labels import check_sex_code, read_label
+from distunlearn.prepare.sources.tabular import Row, Table, find_column, is_missing
 from distunlearn.shard_format import SPLITS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.refusal import LEFT_OUT, Refusal
-from distunlearn.prepare.tabular import is_missing
+from distunlearn.prepare.sources.tabular import is_missing
 from distunlearn.shard_format import MISSING
 
 OLDEST = 120.0

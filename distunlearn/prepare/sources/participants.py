@@ -6,10 +6,10 @@ from pathlib import Path
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
-from distunlearn.prepare.labels import read_age_unit
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.scans import Columns, Scan, describe
-from distunlearn.prepare.tabular import Row, Table, find_column, is_missing, need_column, read_table
+from distunlearn.prepare.sources.labels import read_age_unit
+from distunlearn.prepare.sources.scans import Columns, Scan, describe
+from distunlearn.prepare.sources.tabular import Row, Table, find_column, is_missing, need_column, read_table
 
 PARTICIPANTS = "participants.tsv"
 UNITS = "participants.json"

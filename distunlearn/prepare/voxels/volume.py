@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float32, Int16, Num, UInt8
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.affine import canonical
-from distunlearn.prepare.brain import extract_brain
 from distunlearn.prepare.config import Orientation, Preprocessing
-from distunlearn.prepare.grid import WHOLE, head_box, resample
-from distunlearn.prepare.nifti import Image, read_nifti
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.segmentation import prepare_segmentation
+from distunlearn.prepare.voxels.affine import canonical
+from distunlearn.prepare.voxels.brain import extract_brain
+from distunlearn.prepare.voxels.grid import WHOLE, head_box, resample
+from distunlearn.prepare.voxels.nifti import Image, read_nifti
+from distunlearn.prepare.voxels.segmentation import prepare_segmentation
 
 LEAST_FILLED = 0.01
 """Least share of voxels that are not zero."""

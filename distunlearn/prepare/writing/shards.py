@@ -12,9 +12,9 @@ import numpy as np
 import xxhash
 
 from distunlearn.prepare.assign import Sample
-from distunlearn.prepare.disk import Tar, file_digest, whole_file, write_private
 from distunlearn.prepare.refusal import Dropped, Refusal
-from distunlearn.prepare.work import Prepare, Prepared
+from distunlearn.prepare.writing.disk import Tar, file_digest, whole_file, write_private
+from distunlearn.prepare.writing.work import Prepare, Prepared
 from distunlearn.shard_format import (
     ARRAY_SUFFIX,
     LABELS_SUFFIX,

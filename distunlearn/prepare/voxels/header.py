@@ -7,9 +7,9 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
-from distunlearn.prepare.affine import Affine, check_affine
 from distunlearn.prepare.config import Orientation
 from distunlearn.prepare.refusal import Refusal
+from distunlearn.prepare.voxels.affine import Affine, check_affine
 
 SIDES = (8, 1024)
 MAX_BYTES = 2**31

@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from distunlearn.prepare.affine import canonical
 from distunlearn.prepare.config import Preprocessing
-from distunlearn.prepare.grid import Box, pick_nearest
-from distunlearn.prepare.nifti import Image
 from distunlearn.prepare.refusal import Refusal
+from distunlearn.prepare.voxels.affine import canonical
+from distunlearn.prepare.voxels.grid import Box, pick_nearest
+from distunlearn.prepare.voxels.nifti import Image
 
 SAME_GRID = 0.1
 """How far a corner of a segmentation's grid may be from its scan's, in voxels."""

@@ -11,10 +11,10 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 from jaxtyping import Num
 
-from distunlearn.prepare.affine import Affine
 from distunlearn.prepare.config import Orientation
-from distunlearn.prepare.header import Header, read_header
 from distunlearn.prepare.refusal import Refusal
+from distunlearn.prepare.voxels.affine import Affine
+from distunlearn.prepare.voxels.header import Header, read_header
 
 GZIP = b"\x1f\x8b"
 HEADER_BYTES = 1024

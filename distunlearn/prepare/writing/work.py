@@ -17,8 +17,8 @@ from jaxtyping import Num, UInt8
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.scans import Scan
-from distunlearn.prepare.volume import prepare_volume
+from distunlearn.prepare.sources.scans import Scan
+from distunlearn.prepare.voxels.volume import prepare_volume
 
 
 @dataclass(frozen=True)

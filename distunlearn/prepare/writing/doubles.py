@@ -6,10 +6,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from distunlearn.prepare.disk import write_private
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.shards import sample_digest
-from distunlearn.prepare.site import SiteJob
+from distunlearn.prepare.writing.disk import write_private
+from distunlearn.prepare.writing.shards import sample_digest
+from distunlearn.prepare.writing.site import SiteJob
 from distunlearn.shard_format import PLACE_COLUMNS
 
 DOUBLE = Refusal(

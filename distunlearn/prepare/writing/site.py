@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distunlearn.prepare.assign import Sample
-from distunlearn.prepare.disk import file_digest, whole_file
 from distunlearn.prepare.origin import is_simulated
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.shards import ShardRecord, find_shard, plan_shards, write_shard
-from distunlearn.prepare.work import Prepare
+from distunlearn.prepare.writing.disk import file_digest, whole_file
+from distunlearn.prepare.writing.shards import ShardRecord, find_shard, plan_shards, write_shard
+from distunlearn.prepare.writing.work import Prepare
 from distunlearn.progress import Advance
 from distunlearn.shard_format import MANIFEST, TABLE, Counts, Manifest, Segmentation, preprocessing_digest
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.refusal import Dropped, Refusal
-from distunlearn.prepare.scans import Columns, Found, Scan, describe, is_wanted, place_of
-from distunlearn.prepare.tabular import Row, Table, find_column, is_missing, need_column, read_table
+from distunlearn.prepare.sources.scans import Columns, Found, Scan, describe, is_wanted, place_of
+from distunlearn.prepare.sources.tabular import Row, Table, find_column, is_missing, need_column, read_table
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
