@@ -15,7 +15,10 @@ Suffix = Annotated[str, typer.Option(help="BIDS suffix of the images.")]
 Batch = Annotated[int, typer.Option(min=1, help="Scans that go through the network together.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that prepare scans; 0 is one a core.")]
 Orientation = Annotated[
-    str, typer.Option(help="Which affine to follow when a header's two disagree: agree (refuse), sform, qform.")
+    str,
+    typer.Option(
+        help="Which affine to follow when a header's two disagree: agree (refuse), sform, qform; or the axes of files that state none, e.g. LAS."
+    ),
 ]
 
 
@@ -158,10 +161,12 @@ def _apply(
 def _effort(batch: int, workers: int, orientation_from: str) -> "Effort":
     from distunlearn.errors import UserError
     from distunlearn.evaluate.apply import Effort
+    from distunlearn.prepare.config import known_orientation
 
-    if orientation_from not in {"agree", "sform", "qform"}:
-        raise UserError(f"--orientation-from {orientation_from}: give agree, sform or qform")
-    return Effort(batch, workers, orientation_from)  # type: ignore[arg-type] # it is one of the three
+    try:
+        return Effort(batch, workers, known_orientation(orientation_from))
+    except ValueError as error:
+        raise UserError(f"--orientation-from {orientation_from}: {error}") from None
 
 
 def _finish(tally: "Tally") -> None:

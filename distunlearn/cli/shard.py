@@ -109,7 +109,7 @@ def shard(
     orientation_from: Annotated[
         str | None,
         typer.Option(
-            help="Affine to follow when a header's two disagree: agree (refuse; default), sform or qform.",
+            help="Affine to follow when a header's two disagree: agree (refuse; default), sform or qform; or the axes of files that state none (ANALYZE), e.g. LAS.",
             rich_help_panel=VOXELS,
         ),
     ] = None,
@@ -168,7 +168,8 @@ def shard(
     request = options.read_request(paths, given, voxels, data=data)
     if dry_run:
         looked = preview.preview(request.sources, request.config, split_file=split_file)
-        print(summary.describe_preview(looked, show_ids=show_ids))
+        remarks = recipe.remarks(request.recipe, looked.found, looked.subjects) if request.recipe else []
+        print(summary.describe_preview(looked, remarks, allowed=request.config.max_refused, show_ids=show_ids))
         return
     try:
         done = write(
@@ -177,5 +178,5 @@ def shard(
     except TooManyRefusedError as error:
         print(summary.describe_summary(error.summary, show_ids=show_ids))
         raise
-    done.notes += recipe.compare(request.recipe, done) if request.recipe else []
-    print(summary.describe_summary(done, show_ids=show_ids))
+    remarks = recipe.remarks(request.recipe, done.found, done.subjects) if request.recipe else []
+    print(summary.describe_summary(done, remarks, show_ids=show_ids))

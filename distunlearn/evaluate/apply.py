@@ -1,6 +1,5 @@
 """A trained model on new scans: prepared as its training scans were, whatever scanner they come from."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -86,7 +85,7 @@ def apply_model(model: Model, scans: Sequence[Path], effort: Effort | None = Non
     config = PrepareConfig(
         preprocessing=Preprocessing.read(model.card.preprocessing, "the preprocessing stored with the model"),
         orientation_from=effort.orientation_from,
-        workers=effort.workers or os.cpu_count() or 1,
+        workers=effort.workers,
     )
     unknown = (Scan("", "", "", path, "", {}) for path in scans)
     with pool(config, alone=len(scans) < FEW) as prepare:

@@ -1,12 +1,30 @@
 """What can be set when scans are prepared, apart from where they are."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from distunlearn.strict import Strict
 
-Orientation = Literal["agree", "sform", "qform"]
+FORMS = ("agree", "sform", "qform")
+DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+"""Axis of the world, and which way along it, of the letter that says where an axis of voxels goes."""
+
+
+def known_orientation(text: str) -> str:
+    """`agree`, `sform`, `qform`, or the three axes of files that state none, such as LAS.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    axes = sorted(DIRECTIONS[letter][0] for letter in text if letter in DIRECTIONS)
+    if text not in FORMS and not (len(text) == 3 and axes == [0, 1, 2]):
+        raise ValueError("give agree, sform or qform, or the axes of files that state none, e.g. LAS")
+    return text
+
+
+Orientation = Annotated[str, AfterValidator(known_orientation)]
+"""Which affine of a header to follow."""
 
 
 class Preprocessing(Strict):
@@ -77,7 +95,8 @@ class PrepareConfig(Strict):
     participants: tuple[str, ...] = ()
     """Only these participants, if any are named."""
     orientation_from: Orientation = "agree"
-    """Which affine to follow when a header's two disagree: `agree` refuses such a scan."""
+    """Which affine to follow when a header's two disagree: `agree` refuses such a scan. Three letters instead, e.g. `LAS`
+    (first axis to the left, second to the front, third up), state the axes of files that do not; others are followed."""
     test: float = Field(default=0.2, ge=0, lt=1)
     """Share of the subjects held out for the test."""
     val: float = Field(default=0.1, ge=0, lt=1)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from nibabel.affines import obliquity
 
-from distunlearn.prepare.assign import Splits, check_sites, split_by_person
+from distunlearn.prepare.assign import check_sites
 from distunlearn.prepare.config import PrepareConfig
-from distunlearn.prepare.mapping import read_splits
 from distunlearn.prepare.refusal import Dropped, Refusal
 from distunlearn.prepare.sources import find
 from distunlearn.prepare.sources.scans import Found, Scan
+from distunlearn.prepare.splits import Splits, split_people
 from distunlearn.prepare.voxels.nifti import check_nifti
 from distunlearn.progress import progress
 from distunlearn.shard_format import MISSING, SPLITS
@@ -45,6 +45,16 @@ class Preview:
     left_out: int
     notes: tuple[str, ...]
 
+    @property
+    def found(self) -> dict[str, int]:
+        """Scans found, by site."""
+        return {site.site: site.kept + site.refused for site in self.sites}
+
+    @property
+    def subjects(self) -> dict[str, int]:
+        """People with a scan that would be kept, by site."""
+        return {site.site: site.subjects for site in self.sites}
+
 
 def preview(sources: Sequence[Path], config: PrepareConfig, *, split_file: Path | None = None) -> Preview:
     """Find every scan, check every header, and write nothing.
@@ -54,7 +64,7 @@ def preview(sources: Sequence[Path], config: PrepareConfig, *, split_file: Path 
     """
     found = find(sources, config)
     check_sites(found.scans)
-    splits = split_by_person(found.scans, config, read_splits(split_file) if split_file else {})
+    splits = split_people(found, config, split_file)
     kept = _check_headers(found, config)
     sites = sorted({scan.site for scan in found.scans} | {drop.site for drop in found.dropped})
     previews = tuple(_preview(site, [scan for scan in kept if scan.site == site], found, splits) for site in sites)

@@ -1,5 +1,6 @@
 """Recipes: one YAML a data set that says where its scans are and what its columns are called, never what is done to voxels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,14 +8,15 @@ import yaml
 from pydantic import Field, field_validator
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.run import Summary
 from distunlearn.strict import Strict
 
 SETTINGS = frozenset({
     "site", "site_column", "columns", "values", "labels", "decimal_comma", "age_89plus", "suffix", "segmentation",
-    "runs", "images", "table", "match", "features",
+    "runs", "images", "table", "match", "features", "orientation_from",
 })  # fmt: skip
 """What a recipe may set. Preprocessing is not among them: processing that differs by site is a scanner effect itself."""
+
+TOTAL = "total"
 
 
 class Expected(Strict):
@@ -22,6 +24,8 @@ class Expected(Strict):
 
     subjects: int | None = None
     scans: int | None = None
+    of: str = ""
+    """Of which release or collection, where there are several."""
 
 
 class Recipe(Strict):
@@ -47,7 +51,7 @@ class Recipe(Strict):
     settings: dict[str, Any] = Field(default_factory=dict)
     """Options of `distunlearn shard`, as in `PrepareConfig`."""
     expect: dict[str, Expected] = Field(default_factory=dict)
-    """Counts a site, and `total`."""
+    """Counts a site, and of all sites under `total`."""
     notes: str = ""
 
     @field_validator("settings")
@@ -85,12 +89,19 @@ def with_recipe(recipe: Recipe, own: dict[str, Any]) -> dict[str, Any]:
     return joined
 
 
-def compare(recipe: Recipe, summary: Summary) -> list[str]:
-    """Where the scans that were found differ in number from what the recipe expects."""
-    found = {site: counts.found for site, counts in summary.sites.items()}
-    found["total"] = sum(found.values())
-    return [
-        f"{name}: {found.get(name, 0)} scans found, {expected.scans} are expected of {recipe.name}"
-        for name, expected in recipe.expect.items()
-        if expected.scans is not None and found.get(name, 0) != expected.scans
-    ]
+def remarks(recipe: Recipe, scans: Mapping[str, int], subjects: Mapping[str, int]) -> list[str]:
+    """The terms of use, and where the scans and people found differ in number from what the recipe expects.
+
+    Args:
+        recipe: the data set's.
+        scans: scans found, by site.
+        subjects: people with a scan that is taken, by site.
+    """
+    lines = [f"{recipe.name}: terms of use: {recipe.terms} Cite {recipe.cite}"]
+    for name, expected in recipe.expect.items():
+        for what, number, found in (("scans", expected.scans, scans), ("people", expected.subjects, subjects)):
+            here = sum(found.values()) if name == TOTAL else found.get(name, 0)
+            if number is not None and here != number:
+                of = f" ({expected.of})" if expected.of else ""
+                lines.append(f"{recipe.name}, {name}: {here} {what} found, {number} are expected{of}")
+    return lines

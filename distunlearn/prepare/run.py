@@ -10,19 +10,22 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from distunlearn.errors import UserError
-from distunlearn.prepare.assign import TRAVELLER, Sample, assign, split_by_person
+from distunlearn.prepare.assign import TRAVELLER, Sample, assign
 from distunlearn.prepare.config import PrepareConfig
-from distunlearn.prepare.mapping import read_splits, write_mapping
+from distunlearn.prepare.mapping import write_mapping
+from distunlearn.prepare.namesake import check_origin
 from distunlearn.prepare.pseudonym import Secrets
 from distunlearn.prepare.refusal import Dropped
 from distunlearn.prepare.sources import find
 from distunlearn.prepare.sources.scans import Found, Scan
+from distunlearn.prepare.splits import split_people
 from distunlearn.prepare.writing.doubles import Doubles
 from distunlearn.prepare.writing.site import SiteJob, finish_site, write_site
 from distunlearn.prepare.writing.work import Prepared, pool
 from distunlearn.progress import progress
-from distunlearn.shard_format import Counts
+from distunlearn.shard_format import PLACE_COLUMNS, Counts
 
+SUBJECT = PLACE_COLUMNS.index("subject")
 OVERHEAD = 2560
 """Bytes of a scan in a tar besides its values."""
 
@@ -32,9 +35,16 @@ class Summary:
     """What was found and what became of it."""
 
     sites: dict[str, Counts] = field(default_factory=dict)
+    subjects: dict[str, int] = field(default_factory=dict)
+    """People a site, of whom a scan was written."""
     dropped: list[Dropped] = field(default_factory=list)
     left_out: int = 0
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def found(self) -> dict[str, int]:
+        """Scans found, by site."""
+        return {site: counts.found for site, counts in self.sites.items()}
 
 
 class TooManyRefusedError(UserError):
@@ -82,13 +92,16 @@ def shard(
     if not found.scans:
         raise UserError("no scan to prepare; look at what --dry-run says")
     private = secrets or out.with_name(f"{out.name}.secrets")
-    splits = split_by_person(found.scans, config, read_splits(split_file) if split_file else {})
-    sites = assign(found.scans, splits, Secrets(private))
+    splits = split_people(found, config, split_file)
+    kept = Secrets(private)
+    sites = assign(found.scans, splits, kept)
     if mapping:
         write_mapping(mapping, sites)
     jobs = [_job(site, samples, (out, private), config, found) for site, samples in sites.items()]
     with ExitStack() as held:
         _hold(held, private, sites)
+        for job in jobs:
+            check_origin(job.folder, job.private, found.origins[job.site], kept.site(job.site))
         _write_all(jobs, Doubles(private / "duplicates.json", jobs), config, summary)
     return summary
 
@@ -123,6 +136,7 @@ def _write_all(jobs: list[SiteJob], doubles: Doubles, config: PrepareConfig, sum
     for job in jobs:
         early = {rule: n for (site, rule), n in before.items() if site == job.site}
         summary.sites[job.site] = finish_site(job, early)
+        summary.subjects[job.site] = len({row[SUBJECT] for record in job.records for row in record.rows})
 
 
 def _job(site: str, samples: list[Sample], folders: tuple[Path, Path], config: PrepareConfig, found: Found) -> SiteJob:

@@ -10,20 +10,22 @@ from distunlearn.prepare.run import Summary
 MOST_LINES = 40
 
 
-def describe_summary(summary: Summary, *, show_ids: bool) -> str:
-    """Lines that say how many scans were found, written and refused, and why."""
+def describe_summary(summary: Summary, remarks: Sequence[str] = (), *, show_ids: bool) -> str:
+    """Lines that say how many scans were found, written and refused, and why, and what else is to be said."""
     rows = [
         (site, str(counts.found), str(counts.written), str(sum(counts.refused.values())))
         for site, counts in summary.sites.items()
     ]
     table = in_columns([("site", "found", "written", "refused"), *rows]) if rows else ""
     return "\n".join([
-        line for line in (table, *_rest(summary.dropped, summary.left_out, summary.notes, show_ids)) if line
+        line
+        for line in (table, *_rest(summary.dropped, summary.left_out, [*summary.notes, *remarks], show_ids))
+        if line
     ])
 
 
-def describe_preview(preview: Preview, *, show_ids: bool) -> str:
-    """A table of what would be kept, a site, and why the rest would not."""
+def describe_preview(preview: Preview, remarks: Sequence[str] = (), *, allowed: int, show_ids: bool) -> str:
+    """A table of what would be kept, a site, why the rest would not, and whether so many may be refused."""
     labels = list(dict.fromkeys(name for site in preview.sites for name in site.labels))
     splits = [
         split for split in ("train", "val", "test", "travelling") if any(site.splits[split] for site in preview.sites)
@@ -34,7 +36,12 @@ def describe_preview(preview: Preview, *, show_ids: bool) -> str:
          *(site.labels.get(name, "") for name in labels))
         for site in preview.sites
     ]  # fmt: skip
-    rest = _rest(preview.dropped, preview.left_out, preview.notes, show_ids)
+    rest = _rest(preview.dropped, preview.left_out, [*preview.notes, *remarks], show_ids)
+    dropped = len(preview.dropped)
+    if dropped > allowed:
+        rest.append(
+            f"{dropped} refused and {allowed} allowed: it would fail; correct them, or give --max-refused {dropped}"
+        )
     return "\n".join([in_columns([header, *rows]), *rest, "Nothing was written (--dry-run)."])
 
 

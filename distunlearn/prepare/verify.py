@@ -3,8 +3,10 @@
 import json
 import tarfile
 from collections import defaultdict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
@@ -14,6 +16,8 @@ from distunlearn.progress import Advance, progress
 from distunlearn.shard_format import MANIFEST, MISSING, TABLE, Manifest, ShardEntry
 
 Row = dict[str, str]
+Placed = tuple[str, Row]
+"""A site and a row of its table."""
 
 
 @dataclass(frozen=True)
@@ -127,20 +131,41 @@ def _is_whole(path: Path, row: Row, manifest: Manifest) -> bool:
 
 
 def _across(rows: dict[str, list[Row]]) -> list[Damage]:
-    """What only shows when all sites are looked at together."""
-    keys: dict[str, list[str]] = defaultdict(list)
-    contents: dict[str, list[tuple[str, Row]]] = defaultdict(list)
-    for site, own in rows.items():
-        for row in own:
-            keys[row["key"]].append(site)
-            contents[row["xxh3"]].append((site, row))
-    damages = [Damage(" and ".join(sites), f"scan {key}", "is there more than once; shard one of them with its own secret")
-               for key, sites in keys.items() if len(sites) > 1]  # fmt: skip
-    for same in contents.values():
-        splits = sorted({row["split"] for _, row in same})
-        if len(splits) > 1:
+    """What only shows when all sites are looked at together: keys, people and voxels that are there twice."""
+    everything = [(site, row) for site, own in rows.items() for row in own]
+    damages = []
+    for key, same in _grouped(everything, lambda site, row: row["key"]).items():
+        if len(same) > 1:
+            problem = "is there more than once; shard one of them with its own secret"
+            damages.append(Damage(_sites(same), f"scan {key}", problem))
+    for (_, person), same in _grouped(everything, _person).items():
+        if len(splits := _splits(same)) > 1:
+            problem = f"is in {' and '.join(splits)}; give this person one split and shard again"
+            damages.append(Damage(_sites(same), f"person {person}", problem))
+    for same in _grouped(everything, lambda site, row: row["xxh3"]).values():
+        if len(splits := _splits(same)) > 1:
             names = " and ".join(f"scan {row['key']}" for _, row in same)
-            where = " and ".join(sorted({site for site, _ in same}))
             problem = f"are voxel by voxel the same and in {' and '.join(splits)}; shard these sites together"
-            damages.append(Damage(where, names, problem))
+            damages.append(Damage(_sites(same), names, problem))
     return damages
+
+
+def _person(site: str, row: Row) -> tuple[str, str]:
+    """Who a scan is of: a traveller is the same person at every site."""
+    traveller = row.get("traveller", MISSING)
+    return (site, row["subject"]) if traveller == MISSING else ("", traveller)
+
+
+def _grouped(rows: list[Placed], by: Callable[[str, Row], Hashable]) -> dict[Any, list[Placed]]:
+    groups: dict[Any, list[Placed]] = defaultdict(list)
+    for site, row in rows:
+        groups[by(site, row)].append((site, row))
+    return groups
+
+
+def _splits(same: list[Placed]) -> list[str]:
+    return sorted({row["split"] for _, row in same})
+
+
+def _sites(same: list[Placed]) -> str:
+    return " and ".join(sorted({site for site, _ in same}))

@@ -50,8 +50,20 @@ def save(path: Path, data: bytes) -> Path:
     return path
 
 
+def pair(data: np.ndarray | None = None, kind: Any = nib.AnalyzeImage) -> tuple[bytes, bytes]:
+    """The .hdr and the .img of an ANALYZE (or NIfTI) pair, whose first axis goes to the left."""
+    image = kind(voxels() if data is None else data, np.diag([-2.0, 2, 2, 1]))
+    files = {name: io.BytesIO() for name in ("header", "image")}
+    image.to_file_map({name: nib.FileHolder(fileobj=stream) for name, stream in files.items()})
+    return files["header"].getvalue(), files["image"].getvalue()
+
+
 def scan_file(path: Path, seed: int) -> Path:
-    """A scan drawn from `seed`, gzipped when its name says so."""
+    """A scan drawn from `seed`: gzipped, or an ANALYZE pair, when its name says so."""
+    if path.suffix == ".img":
+        header, data = pair(voxels(seed))
+        save(path.with_suffix(".hdr"), header)
+        return save(path, data)
     data = nifti(voxels(seed))
     return save(path, gz(data) if path.suffix == ".gz" else data)
 

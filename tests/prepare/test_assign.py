@@ -12,10 +12,10 @@ from scans_on_disk import SMALL, bids_site, read_rows
 
 from distunlearn.errors import UserError
 from distunlearn.prepare import PrepareConfig, shard
-from distunlearn.prepare.assign import assign, draw_split, split_by_person
-from distunlearn.prepare.mapping import read_splits
+from distunlearn.prepare.assign import assign
 from distunlearn.prepare.pseudonym import Secrets, pseudonym
-from distunlearn.prepare.sources.scans import Scan
+from distunlearn.prepare.sources.scans import Found, Scan
+from distunlearn.prepare.splits import draw_split, read_splits, split_by_person, split_people
 
 CONFIG = PrepareConfig()
 NAMES = st.one_of(
@@ -70,6 +70,28 @@ def test_the_split_file_wins_over_the_column_and_the_column_over_the_hash() -> N
     assert splits["A", "2"] == "test"
     assert splits["B", "2"] == draw_split("2", CONFIG)
     assert splits["A", "3"] == "travelling"
+
+
+def test_a_traveller_with_two_splits_is_refused() -> None:
+    """Else the same brain would be trained on at one site and tested on at another."""
+    scans = [scan("1", traveller="T"), scan("7", site="B", traveller="T")]
+    assert set(split_by_person(scans, CONFIG, {}).values()) == {"travelling"}
+    assert set(split_by_person(scans, CONFIG, {("A", "1"): "test", ("B", "7"): "test"}).values()) == {"test"}
+    with pytest.raises(UserError, match="travelling here and in train at site A"):
+        split_by_person(scans, CONFIG, {("A", "1"): "train"})
+
+
+def test_a_split_file_that_does_not_fit_the_people_is_told(tmp_path: Path) -> None:
+    """Zeros that a spreadsheet ate do no harm; who is only in the file, and who is not in it, is counted."""
+    path = tmp_path / "splits.csv"
+    path.write_text("id,split\n1,train\n2,test\n99,test\n")
+    found = Found([scan("001"), scan("sub-02"), scan("3")])
+    splits = split_people(found, CONFIG, path)
+    assert (splits["A", "001"], splits["A", "sub-02"]) == ("train", "test")
+    assert found.notes == [
+        "split file: 1 of its 3 participants have no scan here",
+        "split file: 1 of 3 people are not in it; their splits come from elsewhere",
+    ]
 
 
 def test_a_subject_with_two_splits_is_refused() -> None:
@@ -138,6 +160,7 @@ def test_the_mapping_is_private_and_can_be_given_back_as_split_file(tmp_path: Pa
 
 @pytest.mark.parametrize(("text", "words"), [("participant_id\tsplit\n1\tdev\n", "'dev' is no split"),
                                              ("participant_id\tsplit\n1\ttrain\n1\ttest\n", "another split"),
+                                             ("id\tsplit\n1\ttrain\tx\n", "too many or too few cells"),
                                              ("who\tsplit\n1\ttrain\n", "no column for subject")])  # fmt: skip
 def test_an_unusable_split_file_is_refused(text: str, words: str, tmp_path: Path) -> None:
     """With the line at fault."""

@@ -1,16 +1,19 @@
 """NIfTI files as they come: each is prepared with a stated geometry, or refused with its rule and nothing else."""
 
 import gzip
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
-from scans_on_disk import SHAPE, gz, nifti, save, voxels
+from scans_on_disk import SHAPE, gz, nifti, pair, save, voxels
 
-from distunlearn.prepare.config import Orientation, Preprocessing
+from distunlearn.errors import UserError
+from distunlearn.prepare.config import Orientation, PrepareConfig, Preprocessing
 from distunlearn.prepare.refusal import Refusal
 from distunlearn.prepare.voxels.volume import prepare_volume
 
@@ -24,9 +27,13 @@ NAN_AFFINE = {"srow_x": [np.nan, 0, 0, 0]}
 NO_AFFINE = {"sform_code": 0, "qform_code": 0}
 
 
+TYPES = ("u1", "i1", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
+DIM = voxels().clip(0, 120)
+
+
 def of_type(dtype: str) -> bytes:
     """Voxels of a type."""
-    return nifti(voxels().clip(0, 120).astype(dtype))
+    return nifti(DIM.astype(dtype))
 
 
 def big_endian(dtype: str) -> bytes:
@@ -63,7 +70,7 @@ ACCEPTED: dict[str, bytes] = {
     "nifti2_gzipped": gz(nifti(kind=nib.Nifti2Image)),
     "big_endian_int16": big_endian("i2"),
     "big_endian_float32": big_endian("f4"),
-    **{dtype: of_type(dtype) for dtype in ("u1", "i1", "u2", "i4", "u4", "i8", "u8", "f4", "f8")},
+    **{dtype: of_type(dtype) for dtype in TYPES},
     "gzip_in_two_members": gzip.compress(GOOD[:1000], mtime=0) + gzip.compress(GOOD[1000:], mtime=0),
     "fourth_dimension_of_one": nifti(voxels()[..., None]),
     "fifth_dimension_of_one": nifti(voxels()[..., None, None]),
@@ -156,10 +163,16 @@ REFUSED: dict[str, tuple[str, bytes]] = {
 }  # fmt: skip
 
 
+FLIPPED = {"left_handed"}
+"""Cases whose affine says that the first axis goes to the left."""
+
+
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_a_readable_file_is_prepared(name: str, tmp_path: Path) -> None:
-    """Whatever its type, byte order and packing, the volume has the stated shape, mean 0 and standard deviation 1."""
+def test_a_readable_file_is_prepared_with_the_geometry_that_its_affine_states(name: str, tmp_path: Path) -> None:
+    """Whatever its type, byte order and packing: the same voxels to the bit, turned as stated; mean 0, deviation 1."""
     volume = prepare_volume(save(tmp_path / "scan.nii", ACCEPTED[name]), SMALL)
+    plain = prepare_volume(nifti(DIM) if name in TYPES else GOOD, SMALL).stored
+    assert np.array_equal(volume.stored, plain[::-1] if name in FLIPPED else plain)
     assert volume.stored.shape == (16, 16, 4)
     assert abs(volume.z.mean()) < 1e-3
     assert abs(volume.z.std() - 1) < 1e-3
@@ -198,6 +211,66 @@ def test_a_preference_decides_between_affines_that_disagree(follow: Orientation,
     volume = prepare_volume(data, SMALL, orientation_from=follow)
     expected = prepare_volume(nifti(), SMALL)
     assert np.array_equal(volume.stored, expected.stored[::-1] if flipped else expected.stored)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stated"), [(nib.AnalyzeImage, "LAS"), (nib.Nifti1Pair, "agree"), (nib.Nifti1Pair, "RPI")]
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_header_and_an_image_file_are_one_scan(kind: Any, stated: str, zipped: bool, tmp_path: Path) -> None:
+    """ANALYZE states no axes, so that the user must; a NIfTI pair does, and is followed. Either file may be named."""
+    header, data = pair(kind=kind)
+    ending = ".gz" if zipped else ""
+    for name, content in (("hdr", header), ("img", data)):
+        save(tmp_path / f"scan.{name}{ending}", gz(content) if zipped else content)
+    for name in ("hdr", "img"):
+        volume = prepare_volume(tmp_path / f"scan.{name}{ending}", SMALL, orientation_from=stated)
+        assert np.array_equal(volume.stored, prepare_volume(ACCEPTED["left_handed"], SMALL).stored)
+
+
+@pytest.mark.parametrize(
+    ("rule", "axes", "change"),
+    [
+        ("orientation", "agree", lambda folder: None),
+        ("missing-file", "LAS", lambda folder: (folder / "scan.hdr").unlink()),
+        ("missing-file", "LAS", lambda folder: (folder / "scan.img").unlink()),
+        ("truncated", "LAS", lambda folder: save(folder / "scan.img", pair()[1][:-1])),
+        ("trailing-bytes", "LAS", lambda folder: save(folder / "scan.img", pair()[1] + b"x")),
+        ("no-nifti", "LAS", lambda folder: save(folder / "scan.hdr", b"text")),
+        ("zooms", "LAS", lambda folder: save(folder / "scan.hdr", pair()[0][:76] + bytes(32) + pair()[0][108:])),
+    ],
+)
+def test_an_unusable_pair_is_refused(rule: str, axes: str, change: Callable[[Path], object], tmp_path: Path) -> None:
+    """As a single file would be; an ANALYZE whose axes are not stated too."""
+    for name, content in zip(("hdr", "img"), pair(), strict=True):
+        save(tmp_path / f"scan.{name}", content)
+    change(tmp_path)
+    with pytest.raises(Refusal) as caught:
+        prepare_volume(tmp_path / "scan.img", SMALL, orientation_from=axes)
+    assert caught.value.rule == rule
+
+
+def test_stated_axes_are_those_of_files_that_say_nothing_and_of_no_others() -> None:
+    """All 48 ways to name them; a file with an affine is not turned by them."""
+    silent = nifti(**NO_AFFINE)
+    for ornt in itertools.product((1, -1), repeat=3):
+        for order in itertools.permutations(range(3)):
+            turned = nib.Nifti1Image(voxels(), TURN).as_reoriented(np.array(list(zip(order, ornt, strict=True))))
+            axes = "".join(nib.aff2axcodes(turned.affine))
+            raw = nifti(np.asarray(turned.dataobj), **NO_AFFINE)
+            prepared = prepare_volume(raw, SMALL, orientation_from=axes)
+            assert np.array_equal(prepared.stored, prepare_volume(GOOD, SMALL).stored)
+    assert np.array_equal(
+        prepare_volume(ACCEPTED["left_handed"], SMALL, orientation_from="RAS").stored,
+        prepare_volume(silent, SMALL, orientation_from="LAS").stored,
+    )
+
+
+@pytest.mark.parametrize("axes", ["LAX", "LR", "LLS", "LRA", "las", "left", ""])
+def test_axes_that_cannot_be_are_refused_at_once(axes: str) -> None:
+    """Three letters, one of each of L and R, A and P, S and I."""
+    with pytest.raises(UserError, match="give agree, sform or qform"):
+        PrepareConfig.read({"orientation_from": axes}, "test")
 
 
 def test_slope_and_intercept_change_the_recorded_intensities_and_not_the_volume() -> None:

@@ -1,5 +1,6 @@
 """participants.tsv and its like: every cell is understood as it was meant, or refused with its line; nothing is coerced."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,24 @@ def test_the_age_at_a_session_wins_over_the_age_at_the_first(tmp_path: Path) -> 
     found = found_with(tmp_path, HEADER + "sub-01\t45\tF\n")
     assert {scan.session: scan.labels["age"] for scan in found.scans} == {"a": "45", "b": "52.5"}
     assert {scan.labels["sex"] for scan in found.scans} == {"F"}
+
+
+def test_a_person_may_be_at_another_site_in_another_session(tmp_path: Path) -> None:
+    """The site's column, a split and a traveller's code are taken from sessions.tsv where it has them."""
+    for session in ("a", "b"):
+        scan_file(tmp_path / f"sub-01/ses-{session}/anat/sub-01_ses-{session}_T1w.nii", 0)
+    (tmp_path / "sub-01/sub-01_sessions.tsv").write_text("session_id\tscanner\ttraveller\nses-a\tX\tT1\nses-b\tY\tT1\n")
+    found = found_with(tmp_path, HEADER + "sub-01\t45\tF\n", {"site_column": "scanner", "columns": {"age": "age"}})
+    assert {(scan.site, scan.session, scan.traveller) for scan in found.scans} == {("X", "a", "T1"), ("Y", "b", "T1")}
+
+
+@pytest.mark.parametrize(("levels", "sex"), [({"0": "female", "1": "male"}, "F"), ({"0": "Male", "1": "Female"}, "M")])
+def test_the_meaning_of_sexes_comes_from_participants_json(levels: dict[str, str], sex: str, tmp_path: Path) -> None:
+    """Its Levels say what 0 is; what the user says wins."""
+    (tmp_path / "participants.json").write_text(json.dumps({"sex": {"Levels": levels}}))
+    assert found_with(tmp_path, HEADER + "sub-01\t45\t0\n").scans[0].labels["sex"] == sex
+    own = {"values": {"sex": {"0": "O"}}}
+    assert found_with(tmp_path, HEADER + "sub-01\t45\t0\n", own).scans[0].labels["sex"] == "O"
 
 
 @pytest.mark.parametrize(("unit", "age"), [("years", "546"), ("months", "45.5"), ("Months", "45.5")])

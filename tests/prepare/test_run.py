@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,66 @@ def test_a_source_of_no_known_kind_is_refused_in_one_line(source: str, words: st
     scan_file(tmp_path / "scan.nii", 0)
     with pytest.raises(UserError, match=words):
         run([tmp_path / source], tmp_path / "out")
+
+
+def test_two_sources_of_one_name_never_become_one_site_in_silence(tmp_path: Path) -> None:
+    """Neither in one command nor one after the other; a site that moved, or is renamed, is no other source."""
+    for place, first in (("rome", 0), ("oslo", 20)):
+        bids_site(tmp_path / place / "bids", 3, first=first)
+    rome, oslo, out = tmp_path / "rome/bids", tmp_path / "oslo/bids", tmp_path / "out"
+    with pytest.raises(UserError, match="site 'bids': 2 sources are called so"):
+        run([rome, oslo], out)
+    run([rome], out)
+    before = tree(out)
+    with pytest.raises(UserError, match="were made from another source; give this one another name with --site"):
+        run([oslo], out)
+    assert tree(out) == before
+    run([oslo], out, {"site": "oslo"})
+    shutil.rmtree(out / "bids")
+    assert set(run([oslo], out).sites) == {"bids"}
+    assert set(run([rome, oslo], tmp_path / "one", {"site": "both"}).sites) == {"both"}
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        ("siteA", {"features": ["*"]}, "--features means nothing"),
+        ("siteA", {"match": {"ID": "{subject}"}}, "--match means nothing"),
+        ("siteA", {"images": "sub-{subject}/ses-*/anat/*.nii.gz", "suffix": "T2w"}, "--suffix means nothing"),
+        ("t.csv", {"segmentation": "dseg"}, "--column segmentation="),
+        ("t.csv", {"features": ["thick"], "preprocessing": {"crop": "head"}}, "what is done to volumes means nothing"),
+        ("siteA", {"segmentation": "dseg"}, "no scan has one"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    source: str, options: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """What a user asks for is done or refused, never passed over."""
+    bids_site(tmp_path / "siteA", 2)
+    save(tmp_path / "t.csv", b"id,age,thick\np1,30,2.5\n")
+    with pytest.raises(UserError, match=words):
+        shard([tmp_path / source], tmp_path / "out", PrepareConfig.read({"workers": 1, **options}, "test"))
+
+
+def test_what_a_folder_lacks_is_told(tmp_path: Path) -> None:
+    """Participants asked for that are not there, folders without an image, scans without a segmentation."""
+    bids = bids_site(tmp_path / "siteA", 3)
+    (bids / "sub-empty").mkdir()
+    save(bids / "sub-01/ses-1/anat/sub-01_ses-1_dseg.nii", nifti(np.ones((12, 14, 10), np.uint8)))
+    notes = run([bids], tmp_path / "out", {"segmentation": "dseg"}).notes
+    assert "siteA: 1 sub-* folders hold no anat/*_T1w.nii[.gz]" in notes
+    assert "siteA: 2 scans have no segmentation" in notes
+    notes = run([bids], tmp_path / "two", {"participants": ["01", "1"]}).notes
+    assert notes == ["1 of the 2 participants of --participant-label have no scan to take"]
+
+
+def test_features_may_have_decimal_commas(tmp_path: Path) -> None:
+    """With --decimal-comma they are read; without it the row is refused, and the option is named."""
+    table = save(tmp_path / "t.csv", "\ufeffid;age;thick\np1;30,5;2,5\np2;31;-1,5e-1\n".encode())
+    options = {"features": ["thick"], "decimal_comma": True}
+    config = PrepareConfig.read({"workers": 1, **options}, "test")
+    shard([table], tmp_path / "out", config)
+    rows = {row["age"]: row for row in read_rows(tmp_path / "out/t")}
+    assert read_values(tmp_path / "out/t", rows["30.5"], (1,), "<f4").tolist() == [2.5]
+    with pytest.raises(UserError, match="--decimal-comma"):
+        shard([table], tmp_path / "two", config.model_copy(update={"decimal_comma": False}))

@@ -15,6 +15,7 @@ from distunlearn.cli import app
 from distunlearn.errors import UserError
 from distunlearn.prepare import PrepareConfig, shard
 from distunlearn.prepare.verify import verify
+from distunlearn.prepare.writing.disk import file_digest
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,27 @@ def test_the_same_scan_at_two_sites_in_two_splits_is_found(tmp_path: Path) -> No
         shard([tmp_path / site], tmp_path / "out", PrepareConfig.read({**SMALL, **share}, "test"))
     faults = verify(tmp_path / "out")[1]
     assert [fault.site for fault in faults] == ["siteA and siteB"]
+    assert "test and train" in faults[0].problem
+
+
+@pytest.mark.parametrize("traveller", [False, True])
+def test_a_person_in_two_splits_is_found(traveller: bool, shards: Path) -> None:
+    """Within a site by the person's key; over sites by a traveller's code."""
+    column, sites = ("traveller", ("siteA", "siteB")) if traveller else ("subject", ("siteA", "siteA"))
+    for place, name in enumerate(sites):
+        site = shards / name
+        path, manifest = site / "table.tsv", json.loads((site / "manifest.json").read_text())
+        header, *rows = [line.split("\t") for line in path.read_text().splitlines()]
+        if traveller:
+            header, rows = [*header, "traveller"], [[*row, "n/a"] for row in rows]
+            manifest["labels"] = [*manifest["labels"], "traveller"]
+        split = header.index("split")
+        chosen = next(row for row in rows if row[split] == ("train", "test")[place])
+        chosen[header.index(column)] = "0123456789"
+        path.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
+        (site / "manifest.json").write_text(json.dumps({**manifest, "table_xxh3": file_digest(path)}))
+    faults = [fault for fault in verify(shards)[1] if fault.what == "person 0123456789"]
+    assert [fault.site for fault in faults] == [" and ".join(dict.fromkeys(sites))]
     assert "test and train" in faults[0].problem
 
 

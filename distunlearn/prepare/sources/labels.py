@@ -17,6 +17,7 @@ YEARS = {"year": 1.0, "years": 1.0, "yr": 1.0, "yrs": 1.0, "y": 1.0, "a": 1.0, "
          "week": 52.1775, "weeks": 52.1775, "wk": 52.1775, "day": 365.25, "days": 365.25, "d": 365.25}  # fmt: skip
 """How many of a unit make a year."""
 LONGEST = 100
+NUMBER_WITH_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
 
 
 def read_label(name: str, cell: str, config: PrepareConfig, *, units_a_year: float = 1.0) -> str:
@@ -36,7 +37,12 @@ def read_label(name: str, cell: str, config: PrepareConfig, *, units_a_year: flo
         return _sex(cell)
     if len(cell) > LONGEST or not cell.isprintable():
         raise Refusal(name, f"has a {name} of more than {LONGEST} characters or with control characters; shorten it")
-    return cell.replace(",", ".") if config.decimal_comma and re.fullmatch(r"-?[0-9]+,[0-9]+", cell) else cell
+    return with_point(cell, config)
+
+
+def with_point(cell: str, config: PrepareConfig) -> str:
+    """A number written with a decimal comma with a point, if the user says that there are such; any other cell as it is."""
+    return cell.replace(",", ".") if config.decimal_comma and NUMBER_WITH_COMMA.fullmatch(cell) else cell
 
 
 def read_age_unit(unit: str, where: str) -> float:
@@ -63,8 +69,7 @@ def check_sex_code(cells: Iterable[str], where: str, config: PrepareConfig) -> N
 
 
 def _age(cell: str, config: PrepareConfig, units_a_year: float) -> str:
-    if config.decimal_comma:
-        cell = cell.replace(",", ".")
+    cell = with_point(cell, config)
     if re.fullmatch(r"(89|90)\+", cell):
         if config.age_89plus == "refuse":
             raise Refusal("age-89plus", f"has the age {cell}; say what it means with --age-89plus exclude or 90")
@@ -80,6 +85,11 @@ def _age(cell: str, config: PrepareConfig, units_a_year: float) -> str:
             "age", f"has an age of more than {OLDEST:.0f} years; correct it, or give its unit in participants.json"
         )
     return f"{years:.6g}"
+
+
+def is_sex(word: str) -> bool:
+    """Whether a word means a sex."""
+    return word.strip().lower() in SEX
 
 
 def _sex(cell: str) -> str:

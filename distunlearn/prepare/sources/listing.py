@@ -7,6 +7,7 @@ from pathlib import Path
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.refusal import Dropped, Refusal
+from distunlearn.prepare.sources.labels import with_point
 from distunlearn.prepare.sources.scans import Columns, Found, Scan, describe, is_wanted, place_of
 from distunlearn.prepare.sources.tabular import Row, Table, find_column, is_missing, need_column, read_table
 
@@ -86,7 +87,7 @@ class _Lines:
             None if self.features else self.folder / file,
             place,
             {},
-            features=tuple(_number(row, column) for column in self.features) or None,
+            features=tuple(_number(row, column, self.config) for column in self.features) or None,
             segmentation=None if is_missing(drawn) else self.folder / drawn,
         )
 
@@ -109,17 +110,19 @@ def _features(table: Table, taken: set[str], config: PrepareConfig) -> tuple[str
     if not chosen:
         raise UserError(f"{table.name}: no column is like {' or '.join(config.features)}; look at its headings")
     for column in chosen:
-        if not any(NUMBER.fullmatch(row.cells[column]) for row in table.rows):
+        if not any(NUMBER.fullmatch(with_point(row.cells[column], config)) for row in table.rows):
             raise UserError(
-                f"{table.name}: column {column!r} holds no numbers; choose with --features what is a feature"
+                f"{table.name}: column {column!r} holds no numbers; choose with --features what is a feature, and read "
+                "45,5 as 45.5 with --decimal-comma"
             )
     return chosen
 
 
-def _number(row: Row, column: str) -> float:
-    cell = row.cells[column]
+def _number(row: Row, column: str, config: PrepareConfig) -> float:
+    cell = with_point(row.cells[column], config)
     if not NUMBER.fullmatch(cell) or abs(float(cell)) > 1e30:
-        raise Refusal(
-            "feature", f"has no plain number in column {column!r}; correct it, or leave the scan or column out"
+        hint = (
+            "read 45,5 as 45.5 with --decimal-comma" if "," in cell else "correct it, or leave the scan or column out"
         )
+        raise Refusal("feature", f"has no plain number in column {column!r}; {hint}")
     return float(cell)

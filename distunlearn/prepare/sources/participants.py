@@ -3,16 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.sources.labels import read_age_unit
+from distunlearn.prepare.sources.labels import is_sex, read_age_unit
 from distunlearn.prepare.sources.scans import Columns, Scan, describe
 from distunlearn.prepare.sources.tabular import Row, Table, find_column, is_missing, need_column, read_table
 
 PARTICIPANTS = "participants.tsv"
-UNITS = "participants.json"
+DESCRIPTION = "participants.json"
 SESSIONS = "sessions.tsv"
 
 
@@ -24,16 +25,17 @@ class Participants:
     """
 
     def __init__(self, folder: Path, config: PrepareConfig) -> None:
-        self.folder, self.config = folder, config
         path = folder / PARTICIPANTS
         self.table = read_table(path) if path.exists() else None
+        self.described = _described(folder)
+        self.config = config = _with_levels(config, self.table, self.described)
         self.rows = _by_subject(self.table, config) if self.table else {}
         sessions = _session_tables(folder)
         tables = [*([self.table] if self.table else []), *sessions.values()]
         self.columns = Columns.of(tables, config, units_a_year=self._units())
         self.sessions = {(subject, session): cells for subject, table in sessions.items()
                          for session, cells in self._by_session(table)}  # fmt: skip
-        if config.site_column and (self.table is None or config.site_column not in self.table.columns):
+        if config.site_column and not any(config.site_column in table.columns for table in tables):
             raise UserError(f"{PARTICIPANTS}: no column {config.site_column!r} for the site; look at --site-column")
 
     def describe(self, scan: Scan) -> Scan:
@@ -67,33 +69,51 @@ class Participants:
         return notes
 
     def _units(self) -> float:
-        path = self.folder / UNITS
-        try:
-            described = json.loads(path.read_text("utf-8-sig"))
-        except FileNotFoundError:
-            return 1.0
-        except (OSError, ValueError):
-            raise UserError(f"{UNITS}: is no JSON; correct it or take it away") from None
         age = find_column(self.table, "age", self.config.columns) if self.table else None
-        described = described.get(age, {}) if isinstance(described, dict) else {}
-        unit = described.get("Units") if isinstance(described, dict) else None
-        return read_age_unit(str(unit), UNITS) if unit else 1.0
+        unit = self.described.get(age or "", {}).get("Units")
+        return read_age_unit(str(unit), DESCRIPTION) if unit else 1.0
 
     def _by_session(self, table: Table) -> list[tuple[str, dict[str, str]]]:
         """Sessions with what is known in them, under the headings of participants.tsv."""
         column = need_column(table, "session", self.config.columns)
-        headings = {name: find_column(table, name, {}) or heading for name, heading in self.columns.labels.items()}
+        asked = {**self.columns.labels, "split": self.columns.split, "traveller": self.columns.traveller}
+        headings = {ours: find_column(table, name, {}) or ours for name, ours in asked.items() if ours}
+        if self.config.site_column:
+            headings[self.config.site_column] = self.config.site_column
         return [
             (
                 row.cells[column].removeprefix("ses-"),
                 {
-                    self.columns.labels[name]: row.cells[heading]
-                    for name, heading in headings.items()
-                    if not is_missing(row.cells.get(heading, ""))
+                    ours: row.cells[theirs]
+                    for ours, theirs in headings.items()
+                    if not is_missing(row.cells.get(theirs, ""))
                 },
             )
             for row in table.rows
         ]
+
+
+def _described(folder: Path) -> dict[str, dict[str, Any]]:
+    """What participants.json says of each column; nothing where there is no such file."""
+    try:
+        described = json.loads((folder / DESCRIPTION).read_text("utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        raise UserError(f"{DESCRIPTION}: is no JSON; correct it or take it away") from None
+    if not isinstance(described, dict):
+        return {}
+    return {column: about for column, about in described.items() if isinstance(about, dict)}
+
+
+def _with_levels(config: PrepareConfig, table: Table | None, described: dict[str, dict[str, Any]]) -> PrepareConfig:
+    """The configuration with the meanings of the sexes that participants.json gives, unless the user gave some."""
+    heading = find_column(table, "sex", config.columns) if table else None
+    levels = described.get(heading or "", {}).get("Levels")
+    if "sex" in config.values or not isinstance(levels, dict):
+        return config
+    meanings = {cell: said.strip() for cell, said in levels.items() if isinstance(said, str) and is_sex(said)}
+    return config.model_copy(update={"values": {**config.values, "sex": meanings}}) if meanings else config
 
 
 def _by_subject(table: Table, config: PrepareConfig) -> dict[str, Row]:

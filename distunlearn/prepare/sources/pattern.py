@@ -2,12 +2,14 @@
 
 import re
 from collections import defaultdict
+from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.sources.scans import Columns, Found, Scan, describe, is_wanted, place_of
+from distunlearn.prepare.sources.scans import Columns, Found, Scan, describe, is_wanted, place_of, plain_name
 from distunlearn.prepare.sources.tabular import Row, Table, find_column, is_missing, need_column, read_table
 
 FIELD = re.compile(r"\{(\w+)\}")
@@ -21,29 +23,41 @@ def find_files(folder: Path, pattern: str, config: PrepareConfig) -> Found:
     """
     if "{subject}" not in pattern:
         raise UserError(f"images {pattern!r}: has no {{subject}}; say which part of the names is the person")
+    _check_parts("segmentation", config.segmentation or "", pattern)
     expression = re.compile(_expression(pattern))
-    matches = [
-        (path, match)
+    matches = {
+        path: match.groupdict()
         for path in sorted(folder.glob(FIELD.sub("*", pattern)))
         if (match := expression.fullmatch(path.relative_to(folder).as_posix()))
-    ]
+    }
     if not matches:
         raise UserError(f"images {pattern!r}: no file below the folder matches; look at its layout, and at --data")
     people = _People(folder, config)
     found = Found()
-    for path, match in matches:
-        fields = match.groupdict()
-        if not is_wanted(fields["subject"], config):
-            found.left_out += 1
-            continue
+    wanted = _wanted(matches, config)
+    found.left_out = len(matches) - len(wanted)
+    for path, fields in wanted.items():
         row, place = None, ""
         try:
             row = people.row(fields)
             place = people.place(row)
-            found.scans.append(people.scan(path, fields, row))
+            drawn = _segmentation(folder, fields, config.segmentation) if config.segmentation else None
+            found.scans.append(replace(people.scan(path, fields, row), segmentation=drawn))
         except Refusal as refusal:
             found.refuse(fields.get("site") or config.site or folder.name, refusal, place, str(path))
     return found
+
+
+def _wanted(matches: dict[Path, dict[str, str]], config: PrepareConfig) -> dict[Path, dict[str, str]]:
+    """The images of the participants asked for; of each session all, or the first."""
+    wanted: dict[Path, dict[str, str]] = {}
+    seen: set[tuple[str, ...]] = set()
+    for path, fields in matches.items():
+        session = tuple(fields.get(name, "") for name in ("site", "subject", "session"))
+        if is_wanted(fields["subject"], config) and not (config.runs == "first" and session in seen):
+            wanted[path] = fields
+            seen.add(session)
+    return wanted
 
 
 def _expression(pattern: str) -> str:
@@ -58,6 +72,21 @@ def _expression(pattern: str) -> str:
             parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
             seen.add(name)
     return "".join(parts)
+
+
+def _check_parts(option: str, template: str, pattern: str) -> None:
+    """Refuse a template with parts in braces that the names of the images do not have."""
+    if missing := set(FIELD.findall(template)) - set(FIELD.findall(pattern)):
+        raise UserError(f"{option} {template!r}: {{{sorted(missing)[0]}}} is no part of images {pattern!r}")
+
+
+def _segmentation(folder: Path, fields: dict[str, str], template: str) -> Path | None:
+    """The segmentation of an image, whose place is written like that of the images."""
+    named = FIELD.sub(lambda part: escape(fields[part[1]]), template)
+    drawn = sorted(folder.glob(named))
+    if len(drawn) > 1:
+        raise Refusal("segmentation", "has more than one segmentation; say with --segmentation which")
+    return drawn[0] if drawn else None
 
 
 class _People:
@@ -84,22 +113,18 @@ class _People:
             session = find_column(table, "session", self.config.columns)
             if session and "{session}" in (self.config.images or ""):
                 self.templates[session] = "{session}"
-        parts = set(FIELD.findall(self.config.images or ""))
         for template in self.templates.values():
-            if missing := set(FIELD.findall(template)) - parts:
-                raise UserError(
-                    f"match {template!r}: {{{sorted(missing)[0]}}} is no part of images {self.config.images!r}"
-                )
+            _check_parts("match", template, self.config.images or "")
         named = self.config.columns | ({"site": self.config.site_column} if self.config.site_column else {})
         self.site_column = find_column(table, "site", named)
         for row in table.rows:
-            self.rows[tuple(_plain(row.cells[column]) for column in self.templates)].append(row)
+            self.rows[tuple(plain_name(row.cells[column]) for column in self.templates)].append(row)
 
     def row(self, fields: dict[str, str]) -> Row | None:
         """The one row of an image."""
         if not self.table:
             return None
-        rows = self.rows.get(tuple(_plain(template.format_map(fields)) for template in self.templates.values()), [])
+        rows = self.rows.get(tuple(plain_name(template.format_map(fields)) for template in self.templates.values()), [])
         if not rows:
             raise Refusal("no-row", f"has no line in {self.table.name}; add one, with n/a for what is not known")
         if len(rows) > 1:
@@ -120,9 +145,3 @@ class _People:
             raise Refusal("no-site", "has no site; fill it in")
         scan = Scan(site, fields["subject"], fields.get("session", ""), path, self.place(row), {})
         return describe(scan, cells, self.columns, self.config)
-
-
-def _plain(name: str) -> str:
-    """A name without case, `sub-`, and the leading zeros of a number: spreadsheets eat them."""
-    name = name.strip().lower().removeprefix("sub-")
-    return str(int(name)) if name.isascii() and name.isdigit() else name

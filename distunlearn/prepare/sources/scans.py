@@ -1,5 +1,6 @@
 """One checked record a scan, whatever kind of source it came from."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,8 @@ class Found:
     notes: list[str] = field(default_factory=list)
     features: tuple[str, ...] = ()
     """Names of the features, when the scans are rows of a table."""
+    origins: dict[str, set[Path]] = field(default_factory=dict)
+    """The folders and tables that the scans of each site come from."""
 
     def add(self, other: "Found") -> None:
         """Append what another source holds.
@@ -57,6 +60,13 @@ class Found:
         self.dropped += other.dropped
         self.left_out += other.left_out
         self.notes += other.notes
+        for site, origins in other.origins.items():
+            self.origins.setdefault(site, set()).update(origins)
+
+    def come_from(self, origin: Path) -> "Found":
+        """Remember where all of this comes from."""
+        self.origins = {scan.site: {origin} for scan in self.scans}
+        return self
 
     def refuse(self, site: str, refusal: Refusal, place: str, source: str) -> None:
         """Count a scan that is not taken: left out by the user's options, or refused."""
@@ -125,6 +135,11 @@ def describe(scan: Scan, cells: dict[str, str], columns: Columns, config: Prepar
         split=None if is_missing(split) else split,
         traveller=None if is_missing(traveller) else traveller,
     )
+
+
+def plain_name(name: str) -> str:
+    """A person's name without `sub-`, capitals and the leading zeros of numbers, which spreadsheets eat."""
+    return re.sub(r"0*([0-9]+)", r"\1", name.strip().lower().removeprefix("sub-"))
 
 
 def is_wanted(subject: str, config: PrepareConfig) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def _text(path: Path, name: str) -> str:
 
 
 def _delimiter(path: Path, text: str) -> str:
-    header = text.split("\n", 1)[0]
+    header = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])  # a heading in quotes may hold commas
     if path.suffix.lower() == ".tsv":
         return "\t"
     return max(",;\t", key=header.count)

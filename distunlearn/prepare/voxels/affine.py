@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Num
 from nibabel.orientations import io_orientation
 
-from distunlearn.prepare.config import Orientation
+from distunlearn.prepare.config import DIRECTIONS, FORMS, Orientation
 from distunlearn.prepare.refusal import Refusal
 
 Affine = Float[np.ndarray, "4 4"]
@@ -17,14 +17,21 @@ MAX_CONDITION = 1e3
 
 
 def check_affine(header: Any, orientation_from: Orientation) -> Affine:
-    """The affine (4, 4) of a NIfTI header, voxel to world in mm.
+    """The affine (4, 4) of a header, voxel to world in mm.
 
     Raises:
-        Refusal: there is none, it is unusable, or sform and qform disagree and no preference is given.
+        Refusal: there is none and no axes are stated for such files, it is unusable, or sform and qform disagree and no
+            preference is given.
     """
     coded = {name: affine for name in ("sform", "qform") if (affine := _coded(header, name)) is not None}
+    if not coded and orientation_from not in FORMS:
+        return _stated(header, orientation_from)
     if not coded:
-        raise Refusal("orientation", "says nothing of its orientation (sform and qform codes are 0); set them")
+        raise Refusal(
+            "orientation",
+            "says nothing of its orientation (ANALYZE, or sform and qform codes of 0); if you know its axes, state them, "
+            "e.g. --orientation-from LAS",
+        )
     if orientation_from != "agree" and orientation_from in coded:
         affine = coded[orientation_from]
     else:
@@ -41,8 +48,18 @@ def canonical(voxels: Num[np.ndarray, "I J K"], affine: Affine) -> Num[np.ndarra
     return turned[tuple(slice(None, None, flip) for flip in flips)]
 
 
+def _stated(header: Any, axes: str) -> Affine:
+    """The affine of voxels whose axes go where the letters say, e.g. LAS: to the left, to the front, up."""
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, letter in enumerate(axes):
+        row, sign = DIRECTIONS[letter]
+        affine[row, axis] = sign * abs(float(header["pixdim"][axis + 1]))
+    return _usable(affine, "pixdim")
+
+
 def _coded(header: Any, name: str) -> Affine | None:
-    if int(header[f"{name}_code"]) <= 0:
+    if f"{name}_code" not in header.keys() or int(header[f"{name}_code"]) <= 0:  # noqa: SIM118 - a header is no dict
         return None
     try:
         affine = np.asarray(getattr(header, f"get_{name}")(), dtype=float)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from nibabel.analyze import AnalyzeHeader
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
@@ -16,6 +17,8 @@ MAX_BYTES = 2**31
 """Most voxel bytes of a scan; a header that promises more is refused before anything is read."""
 KINDS: dict[int, tuple[Any, bytes]] = {348: (Nifti1Header, b"n+1"), 540: (Nifti2Header, b"n+2")}
 """Header class and magic by `sizeof_hdr`."""
+PAIRS: dict[int, tuple[Any, bytes]] = {348: (Nifti1Header, b"ni1"), 540: (Nifti2Header, b"ni2")}
+"""The same of a header that has a file of its own."""
 READABLE = "iuf"
 """Kinds of numpy dtypes that hold an intensity: signed, unsigned, floating."""
 
@@ -38,16 +41,21 @@ class Header:
         return self.offset + int(np.prod(self.shape)) * self.dtype.itemsize
 
 
-def read_header(start: bytes, orientation_from: Orientation) -> Header:
-    """Check the first bytes of a NIfTI-1 or NIfTI-2 file of either byte order.
+def read_header(start: bytes, orientation_from: Orientation, *, pair: bool = False) -> Header:
+    """Check the first bytes of a NIfTI-1, NIfTI-2 or ANALYZE 7.5 file of either byte order.
+
+    Args:
+        start: the first bytes.
+        orientation_from: see `PrepareConfig`.
+        pair: whether they are those of a .hdr, whose voxels are in an .img.
 
     Raises:
         Refusal: with the rule that it breaks.
     """
-    header = _parse(start)
+    header = _parse_pair(start) if pair else _parse(start)
     shape = _shape(header)
     dtype = _dtype(header)
-    offset = _offset(header)
+    offset = _offset(header, least=0 if pair else int(header["sizeof_hdr"]) + 4)
     checked = Header(shape, dtype, offset, check_affine(header, orientation_from), *_scaling(header))
     if checked.length - offset > MAX_BYTES:
         raise Refusal("size", f"promises more than {MAX_BYTES // 2**30} GiB of voxels; resample it first")
@@ -55,16 +63,31 @@ def read_header(start: bytes, orientation_from: Orientation) -> Header:
 
 
 def _parse(start: bytes) -> Any:
+    size, order = _size(start)
+    kind, magic = KINDS[size]
+    header = kind(start[:size], endianness=order, check=False)
+    if bytes(header["magic"]).rstrip(b"\0") != magic:
+        raise Refusal("no-nifti", "is no single-file NIfTI (wrong magic); convert it, e.g. with mri_convert")
+    return header
+
+
+def _parse_pair(start: bytes) -> Any:
+    size, order = _size(start)
+    kind, magic = PAIRS[size]
+    header = kind(start[:size], endianness=order, check=False)
+    if bytes(header["magic"]).rstrip(b"\0") == magic:
+        return header
+    return AnalyzeHeader(start[:348], endianness=order, check=False)  # ANALYZE knows no magic
+
+
+def _size(start: bytes) -> tuple[int, str]:
+    """What `sizeof_hdr` says, in the byte order in which it makes sense."""
     if not start:
         raise Refusal("no-nifti", "is empty; copy it again")
     for order in ("<", ">"):
         size = int(np.frombuffer(start[:4].ljust(4, b"\0"), f"{order}i4")[0])
         if size in KINDS and len(start) >= size:
-            kind, magic = KINDS[size]
-            header = kind(start[:size], endianness=order, check=False)
-            if bytes(header["magic"]).rstrip(b"\0") != magic:
-                raise Refusal("no-nifti", "is no single-file NIfTI (wrong magic); convert it, e.g. with mri_convert")
-            return header
+            return size, order
     raise Refusal("no-nifti", "is no NIfTI file; convert it, e.g. with dcm2niix or mri_convert")
 
 
@@ -79,9 +102,9 @@ def _shape(header: Any) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _offset(header: Any) -> int:
+def _offset(header: Any, *, least: int) -> int:
     offset = float(header["vox_offset"])
-    if not (np.isfinite(offset) and offset == int(offset) and int(header["sizeof_hdr"]) + 4 <= offset <= 2**24):
+    if not (np.isfinite(offset) and offset == int(offset) and least <= offset <= 2**24):
         raise Refusal("vox-offset", "has an impossible vox_offset; write it again with any NIfTI tool")
     return int(offset)
 
@@ -99,6 +122,8 @@ def _dtype(header: Any) -> np.dtype[Any]:
 
 
 def _scaling(header: Any) -> tuple[float, float]:
+    if "scl_slope" not in header.keys():  # noqa: SIM118 - a header is no dict
+        return 1.0, 0.0  # ANALYZE knows none
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or np.isnan(slope):
         return 1.0, 0.0  # the standard's "not scaled"

@@ -1,5 +1,6 @@
-"""One NIfTI file into an array and an affine, or a refusal with its rule; nothing is believed before it is checked."""
+"""One scan's file into an array and an affine, or a refusal with its rule; nothing is believed before it is checked."""
 
+import re
 import stat
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,7 +17,9 @@ from distunlearn.prepare.refusal import Refusal
 from distunlearn.prepare.voxels.affine import Affine
 from distunlearn.prepare.voxels.header import Header, read_header
 
+Source = Path | bytes
 GZIP = b"\x1f\x8b"
+PAIR = re.compile(r"(.+)\.(hdr|img)(\.gz)?")
 HEADER_BYTES = 1024
 ENOUGH_ZIPPED = 65536
 """Bytes of a gzip file that certainly hold the first `HEADER_BYTES` of what is in it."""
@@ -34,18 +37,18 @@ class Image:
     intercept: float
 
 
-def read_nifti(source: Path | bytes, *, orientation_from: Orientation = "agree") -> Image:
-    """Read a .nii or .nii.gz wholly, with the gzip checksum, after its header has passed.
+def read_nifti(source: Source, *, orientation_from: Orientation = "agree") -> Image:
+    """Read a .nii, .nii.gz or .hdr/.img pair wholly, with the gzip checksum, after its header has passed.
 
     Args:
-        source: the file, or its bytes.
-        orientation_from: which affine to follow when sform and qform disagree.
+        source: the file, either file of a pair, or the bytes of a .nii or .nii.gz.
+        orientation_from: see `PrepareConfig`.
 
     Raises:
         Refusal: with the rule that the file breaks.
     """
-    with BytesIO(source) if isinstance(source, bytes) else _open(source) as stream:
-        header = _header(stream.read(ENOUGH_ZIPPED), orientation_from)
+    header = check_nifti(source, orientation_from=orientation_from)
+    with _open(_files(source)[1]) as stream:
         if stream.seek(0, 2) > header.length + header.length // 1000 + ENOUGH_ZIPPED:  # gzip never adds so much
             raise Refusal("trailing-bytes", "is larger than its header promises; write it again with any NIfTI tool")
         stream.seek(0)
@@ -62,26 +65,40 @@ def read_nifti(source: Path | bytes, *, orientation_from: Orientation = "agree")
     return Image(voxels, header.affine, header.slope, header.intercept)
 
 
-def check_nifti(path: Path, *, orientation_from: Orientation = "agree") -> Header:
+def check_nifti(source: Source, *, orientation_from: Orientation = "agree") -> Header:
     """Read and check no more than the header of a file: a millisecond, for a dry run.
 
     Raises:
         Refusal: with the rule that the header breaks.
     """
-    with _open(path) as stream:
-        return _header(stream.read(ENOUGH_ZIPPED), orientation_from)
+    first, second = _files(source)
+    with _open(first) as stream:
+        start = stream.read(ENOUGH_ZIPPED)
+    if start[:2] == GZIP:
+        start = _inflate(start, HEADER_BYTES, whole=False)
+    return read_header(start, orientation_from, pair=first != second)
 
 
-def _header(start: bytes, orientation_from: Orientation) -> Header:
-    zipped = start[:2] == GZIP
-    return read_header(_inflate(start, HEADER_BYTES, whole=False) if zipped else start, orientation_from)
+def files_of(path: Path) -> tuple[Path, Path]:
+    """Where the header is and where the voxels are: in one file, or in the two of an ANALYZE or NIfTI pair."""
+    match = PAIR.fullmatch(path.name)
+    if not match:
+        return path, path
+    stem, packed = match[1], match[3] or ""
+    return path.with_name(f"{stem}.hdr{packed}"), path.with_name(f"{stem}.img{packed}")
 
 
-def _open(path: Path) -> BinaryIO:
+def _files(source: Source) -> tuple[Source, Source]:
+    return (source, source) if isinstance(source, bytes) else files_of(source)
+
+
+def _open(source: Source) -> BinaryIO:
+    if isinstance(source, bytes):
+        return BytesIO(source)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(source.stat().st_mode):  # a pipe would be waited for
             raise Refusal("no-file", "is no regular file; name the file itself")
-        return path.open("rb")
+        return source.open("rb")
     except FileNotFoundError:
         raise Refusal("missing-file", "is not there, or is a link to nowhere; with datalad, get it first") from None
     except OSError as error:

@@ -13,6 +13,7 @@ import xxhash
 
 from distunlearn.prepare.assign import Sample
 from distunlearn.prepare.refusal import Dropped, Refusal
+from distunlearn.prepare.voxels.nifti import files_of
 from distunlearn.prepare.writing.disk import Tar, file_digest, whole_file, write_private
 from distunlearn.prepare.writing.work import Prepare, Prepared
 from distunlearn.shard_format import (
@@ -117,7 +118,8 @@ def write_shard(plan: ShardPlan, folder: Path, records: Path, prepare: Prepare) 
 def sample_digest(sample: Sample) -> str:
     """Of everything that the bytes of a sample depend on; a file that was changed has another."""
     scan = sample.scan
-    files = [[str(path), _fingerprint(path)] for path in (scan.path, scan.segmentation) if path]
+    paths = [file for path in (scan.path, scan.segmentation) if path for file in dict.fromkeys(files_of(path))]
+    files = [[str(path), _fingerprint(path)] for path in paths]
     return _digest([sample.key, sample.subject, sample.session, sample.split, sample.labels, files, scan.features])
 
 

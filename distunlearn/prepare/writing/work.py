@@ -13,6 +13,7 @@ from multiprocessing import get_context, parent_process
 
 import numpy as np
 from jaxtyping import Num, UInt8
+from joblib import cpu_count
 
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import PrepareConfig
@@ -69,7 +70,7 @@ def pool(config: PrepareConfig, *, alone: bool = False) -> Iterator[Prepare]:
         config: how many, and what to do.
         alone: no processes: there is too little to do for one scan.
     """
-    workers = 1 if alone else config.workers or os.cpu_count() or 1
+    workers = 1 if alone else config.workers or cpu_count()  # those of this job or container, not of the node
     if workers == 1:
         yield lambda scans: (prepare_one(scan, config) for scan in scans)
         return

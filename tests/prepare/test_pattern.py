@@ -5,16 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
-from scans_on_disk import SMALL, bids_site, save, scan_file
+from scans_on_disk import save, scan_file
 
 from distunlearn.errors import UserError
-from distunlearn.prepare import PrepareConfig, shard
+from distunlearn.prepare import PrepareConfig
 from distunlearn.prepare.options import read_meanings, read_pairs, read_request
-from distunlearn.prepare.recipe import Recipe, compare, read_recipe
+from distunlearn.prepare.recipe import read_recipe
 from distunlearn.prepare.sources import find
 from distunlearn.prepare.sources.scans import Found
-
-RECIPES = sorted((Path(__file__).parents[2] / "shards").glob("*.yaml"))
 
 
 def find_in(folder: Path, options: dict[str, Any]) -> Found:
@@ -61,6 +59,29 @@ def test_a_row_is_found_by_a_template_over_the_parts_of_a_name(tmp_path: Path) -
     ]
 
 
+def test_a_segmentation_lies_where_its_own_pattern_says(tmp_path: Path) -> None:
+    """The parts of the image's name are put into it; two for one image refuse it; parts that no name has are an error."""
+    for who in ("a", "b"):
+        scan_file(tmp_path / f"{who}/mri/t1.nii", 1)
+    for drawn in ("a/mri/aseg_1.nii", "b/seg.nii"):
+        scan_file(tmp_path / drawn, 2)
+    pattern = {"images": "{subject}/mri/t1.nii", "segmentation": "{subject}/mri/aseg*.nii"}
+    found = find_in(tmp_path, pattern)
+    assert [scan.segmentation and scan.segmentation.name for scan in found.scans] == ["aseg_1.nii", None]
+    scan_file(tmp_path / "a/mri/aseg_2.nii", 3)
+    assert [drop.rule for drop in find([tmp_path], PrepareConfig.read(pattern, "test")).dropped] == ["segmentation"]
+    with pytest.raises(UserError, match="is no part of images"):
+        find_in(tmp_path, {**pattern, "segmentation": "{who}/seg.nii"})
+
+
+def test_the_first_run_of_a_session_can_be_taken(tmp_path: Path) -> None:
+    """As in BIDS; the others are counted."""
+    for name in ("p1_a_1", "p1_a_2", "p1_b_1", "p2_a_1"):
+        scan_file(tmp_path / f"{name}.nii", 1)
+    found = find_in(tmp_path, {"images": "p{subject}_{session}_*.nii", "runs": "first"})
+    assert (len(found.scans), found.left_out) == (3, 1)
+
+
 def test_two_rows_for_one_scan_refuse_it(tmp_path: Path) -> None:
     """Neither is taken at random; the lines are named."""
     scan_file(tmp_path / "p1.nii", 1)
@@ -86,36 +107,6 @@ def test_an_unusable_pattern_or_table_is_refused(options: dict[str, Any], words:
     save(tmp_path / "t.csv", b"subject,age\n1,30\n")
     with pytest.raises(UserError, match=words.replace("{", r"\{")):
         find_in(tmp_path, options)
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_is_complete_and_honest(path: Path) -> None:
-    """Known settings only, a page to get it from, terms; `verified` only with the number of files that it was tried on."""
-    recipe = read_recipe(path)
-    assert recipe.name == path.stem
-    assert recipe.url.startswith("https://")
-    PrepareConfig.read(recipe.settings, path.name)
-    assert "preprocessing" not in recipe.settings
-    if recipe.verified:
-        assert any(character.isdigit() for character in recipe.tried)
-
-
-def test_there_is_a_recipe_for_every_data_set_that_is_promised() -> None:
-    """The paper's three and those that people use."""
-    promised = {
-        "ukbiobank",
-        "oasis1",
-        "oasis3",
-        "whitehall2",
-        "ixi",
-        "abide1",
-        "abide2",
-        "adni",
-        "camcan",
-        "hcp",
-        "srpbs",
-    }
-    assert promised <= {path.stem for path in RECIPES}
 
 
 def recipe_file(folder: Path, **fields: Any) -> Path:
@@ -154,16 +145,6 @@ def test_a_recipe_that_runs_code_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read as YAML"):
         read_recipe(path)
     assert not (tmp_path / "canary").exists()
-
-
-def test_counts_that_differ_from_the_recipe_s_are_told(tmp_path: Path) -> None:
-    """A download that is not complete is noticed."""
-    summary = shard([bids_site(tmp_path / "siteA", 3)], tmp_path / "out", PrepareConfig.read(SMALL, "test"))
-    recipe = Recipe.read(
-        {**yaml.safe_load(recipe_file(tmp_path).read_text()), "expect": {"siteA": {"scans": 5}, "total": {"scans": 3}}},
-        "x",
-    )
-    assert compare(recipe, summary) == ["siteA: 3 scans found, 5 are expected of x"]
 
 
 @pytest.mark.parametrize(
