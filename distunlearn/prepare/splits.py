@@ -89,7 +89,7 @@ def read_splits(path: Path) -> GivenSplits:
         if cell not in SPLITS:
             raise UserError(f"{table.name} line {row.line}: {cell!r} is no split; known are {', '.join(SPLITS)}")
         who = (row.cells[site] if site else None, plain_name(row.cells[subject]))
-        if given.setdefault(who, cell) != cell:  # type: ignore[arg-type] # it is one of SPLITS
+        if given.setdefault(who, cell) != cell:
             raise UserError(f"{table.name} line {row.line}: this participant was in another split before; keep one")
     if table.ragged:
         raise UserError(f"{table.name} line {table.ragged[0]}: has too many or too few cells; correct it")

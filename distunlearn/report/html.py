@@ -26,12 +26,16 @@ def two_lines(text: str, under: str) -> str:
     return f"{escape(text)}<small>{escape(under)}</small>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """A table; cells are HTML already, the head and the caption are plain text, the first column names the row."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", *, words: bool = False) -> str:
+    """A table; cells are HTML already, the head and the caption are plain text, the first column names the row.
+
+    Cells hold figures and stand at the right, unless they hold `words`.
+    """
     top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     body = "".join(f'<tr><th scope="row">{row[0]}</th>{"".join(_cell(cell) for cell in row[1:])}</tr>' for row in rows)
     under = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure class="wide"><div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{under}</figure>'
+    kind = ' class="words"' if words else ""
+    return f'<figure class="wide"><div class="scroll"><table{kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{under}</figure>'
 
 
 def _cell(cell: str) -> str:

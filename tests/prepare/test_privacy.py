@@ -55,7 +55,15 @@ def source(tmp_path: Path) -> Path:
             sidecar = {"PatientName": f"{CANARY}sidecar", "AcquisitionDate": DATE}
             save(scan.with_name(scan.name.replace(".nii.gz", ".json")), json.dumps(sidecar).encode())
             drawn = nib.Nifti1Image(np.ones(SHAPE, np.uint8), np.diag([2.0, 2, 2, 1])).to_bytes()
-            save(folder / f"derivatives/{CANARY}seg" / who / f"ses-{CANARY}{DATE}" / "anat" / f"{stem}_dseg.nii", drawn)
+            save(
+                folder
+                / f"derivatives/{CANARY}seg"
+                / who
+                / f"ses-{CANARY}{DATE}"
+                / "anat"
+                / f"{stem}_acq-{CANARY}_dseg.nii",
+                drawn,
+            )
             age = "99999" if (site, n) == ("siteB", 7) else str(30 + n)
             lines.append(
                 f"{who}\t{age}\tF\t{CANARY}name\t{DATE}\t{f'{CANARY}code{n}' if n < 2 else 'n/a'}\t{CANARY}site"
@@ -139,7 +147,7 @@ def test_no_canary_is_in_anything_that_is_written_or_said(source: Path, tmp_path
     for inspected in ("inspect", "verify"):
         run(inspected, str(out))
     tar = next(out.rglob("*.tar"))
-    tar.write_bytes(tar.read_bytes()[:-3000])
+    tar.write_bytes(tar.read_bytes()[:1500])
     run("verify", str(out))
     assert "every byte as it was written" in said[5]
     assert "damaged" in said[6]

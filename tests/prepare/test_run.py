@@ -17,8 +17,11 @@ from distunlearn.shard_format import Manifest
 
 
 def run(sources: list[Path], out: Path, options: dict[str, Any] | None = None, **places: Path) -> Summary:
-    """`shard` with small volumes."""
-    return shard(sources, out, PrepareConfig.read({**SMALL, **(options or {})}, "test"), **places)
+    """`shard` with small volumes, or with features."""
+    given = {**SMALL, **(options or {})}
+    if given.get("features"):
+        del given["preprocessing"]
+    return shard(sources, out, PrepareConfig.read(given, "test"), **places)
 
 
 def manifest_of(site: Path) -> Manifest:

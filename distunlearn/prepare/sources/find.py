@@ -96,8 +96,8 @@ def _absent(found: Found, config: PrepareConfig) -> list[str]:
 
 def _without_segmentation(found: Found, config: PrepareConfig) -> list[str]:
     without = Counter(scan.site for scan in found.scans if not scan.segmentation)
-    if found.scans and config.segmentation and without.total() == len(found.scans):
+    if without.total() < len(found.scans):
+        return [f"{site}: {n} scans have no segmentation" for site, n in sorted(without.items())]
+    if config.segmentation and not any(drop.rule == "segmentation" for drop in found.dropped):
         raise UserError(f"--segmentation {config.segmentation}: no scan has one; look at where they lie and are called")
-    if without.total() == len(found.scans):
-        return []
-    return [f"{site}: {n} scans have no segmentation" for site, n in sorted(without.items())]
+    return []

@@ -13,6 +13,7 @@ from distunlearn.prepare.sources.scans import Columns, Found, Scan, describe, is
 from distunlearn.prepare.sources.tabular import Row, Table, find_column, is_missing, need_column, read_table
 
 FIELD = re.compile(r"\{(\w+)\}")
+TOKEN = re.compile(r"(\{\w+\}|\*\*/|\*)")
 
 
 def find_files(folder: Path, pattern: str, config: PrepareConfig) -> Found:
@@ -27,7 +28,7 @@ def find_files(folder: Path, pattern: str, config: PrepareConfig) -> Found:
     expression = re.compile(_expression(pattern))
     matches = {
         path: match.groupdict()
-        for path in sorted(folder.glob(FIELD.sub("*", pattern)))
+        for path in sorted(folder.glob(_glob(pattern)))
         if (match := expression.fullmatch(path.relative_to(folder).as_posix()))
     }
     if not matches:
@@ -60,11 +61,21 @@ def _wanted(matches: dict[Path, dict[str, str]], config: PrepareConfig) -> dict[
     return wanted
 
 
+def _glob(pattern: str) -> str:
+    """The pattern with a `*` for every part in braces; two stars side by side are one."""
+    parts: list[str] = []
+    for token in filter(None, TOKEN.split(pattern)):
+        part = "*" if FIELD.fullmatch(token) else token
+        if not (part == "*" and parts and parts[-1] == "*"):
+            parts.append(part)
+    return "".join(parts)
+
+
 def _expression(pattern: str) -> str:
     """A regular expression of the pattern; a part that comes twice must be the same twice."""
     seen: set[str] = set()
     parts = []
-    for token in re.split(r"(\{\w+\}|\*\*/|\*)", pattern):
+    for token in TOKEN.split(pattern):
         name = token[1:-1]
         if not FIELD.fullmatch(token):
             parts.append({"**/": "(?:.*/)?", "*": "[^/]*"}.get(token, re.escape(token)))

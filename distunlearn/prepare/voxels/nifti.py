@@ -3,9 +3,8 @@
 import re
 import stat
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from isal import isal_zlib
@@ -92,7 +91,7 @@ def _files(source: Source) -> tuple[Source, Source]:
     return (source, source) if isinstance(source, bytes) else files_of(source)
 
 
-def _open(source: Source) -> BinaryIO:
+def _open(source: Source) -> BufferedReader | BytesIO:
     if isinstance(source, bytes):
         return BytesIO(source)
     try:

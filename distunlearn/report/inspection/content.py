@@ -18,7 +18,7 @@ FAR = 6.0
 FEWEST = 10
 """Scans a site below which nothing is called odd."""
 STEP = 4
-"""Every which voxel is looked at when scans are compared."""
+"""Every which voxel, along each axis, is looked at when scans are compared; of features every one."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,18 @@ def read_content(root: Path, table: pd.DataFrame, manifests: Mapping[str, Manife
 
 
 def _read_site(folder: Path, rows: pd.DataFrame, manifest: Manifest, content: Content) -> None:
-    site, shown = manifest.site, set(_spread(rows, SHOWN)["key"])
+    site, shown, step = manifest.site, set(_spread(rows, SHOWN)["key"]), STEP if manifest.kind == "volume" else 1
     total, small = np.zeros(manifest.shape), []
     content.shown[site] = []
     for row in rows.itertuples():
         values = _read(folder / str(row.shard), row, manifest)
         total += values
-        small.append(values[tuple(slice(None, None, STEP) for _ in values.shape)].ravel())
+        small.append(values[tuple(slice(None, None, step) for _ in values.shape)].ravel())
         if row.key in shown:
             content.shown[site].append(values)
     content.read[site] = len(rows)
     content.means[site] = total / max(len(rows), 1)
-    content.outliers.extend(_odd(site, rows, np.array(small)))
+    content.outliers.extend(_odd(manifest, rows, np.array(small)))
 
 
 def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -81,22 +81,30 @@ def _read(path: Path, row: object, manifest: Manifest) -> Float[np.ndarray, "...
     return stored.reshape(manifest.shape).astype(np.float32) * np.float32(scale)
 
 
-def _odd(site: str, rows: pd.DataFrame, small: Float[np.ndarray, "n V"]) -> list[Outlier]:
-    """Scans whose intensities or whose voxels are far from those of their site."""
+def _odd(manifest: Manifest, rows: pd.DataFrame, small: Float[np.ndarray, "n V"]) -> list[Outlier]:
+    """Scans whose intensities, and whose voxels or features, are far from those of their site."""
     if len(rows) < FEWEST:
         return []
-    middle = np.median(small, axis=0)
-    unlike = np.abs(small - middle).mean(axis=1)
+    parts = "voxels" if manifest.kind == "volume" else "features"
     measures = {
-        "its voxels are unlike the others'": (unlike, True),
+        f"its {parts} are unlike the others'": (_unlike(small, manifest.kind), True),
         "its intensities are far from the others' (mean)": (rows["mean"].to_numpy(float), False),
         "its intensities are far from the others' (spread)": (rows["sd"].to_numpy(float), False),
     }
     return [
-        Outlier(site, str(rows["key"].iloc[n]), why)
+        Outlier(manifest.site, str(rows["key"].iloc[n]), why)
         for why, (values, only_above) in measures.items()
         for n in np.flatnonzero(_far(values, only_above=only_above))
     ]
+
+
+def _unlike(small: Float[np.ndarray, "n V"], kind: str) -> Float[np.ndarray, " n"]:
+    """How far each scan is from the median of its site: the mean over voxels, or over features in units of their own."""
+    away = np.abs(small - np.median(small, axis=0))
+    if kind == "features":
+        spread = np.median(away, axis=0)
+        away = away[:, spread > 0] / spread[spread > 0]
+    return np.asarray(away.mean(axis=1))
 
 
 def _far(values: Float[np.ndarray, " n"], *, only_above: bool) -> Bool[np.ndarray, " n"]:

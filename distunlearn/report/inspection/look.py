@@ -1,7 +1,7 @@
 """The figures of an inspection: how many scans, of whom, how the sites overlap, and what each rule of X_u would select."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,15 @@ class Inspection:
     outliers: tuple[Outlier, ...]
     warnings: tuple[str, ...]
     content: Content
+
+    @property
+    def unusable(self) -> list[str]:
+        """Why rules cannot be used: each reason once, behind the rules that it bars."""
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for row in self.unlearning:
+            if not row.scans:
+                reasons[row.said].append(row.rule)
+        return [f"{' and '.join(rules)} cannot be used: {said}" for said, rules in reasons.items()]
 
 
 def look(root: Path, *, label: str = "age", most: int = 500) -> Inspection:
@@ -150,11 +159,7 @@ def _warnings(sites: tuple[SiteFacts, ...], label: str) -> list[str]:
 def _doubles(table: pd.DataFrame) -> list[str]:
     people = table.assign(who=table["site"] + table["subject"]).groupby("xxh3")["who"].nunique()
     same = int((people > 1).sum())
-    return (
-        [f"{same} scans are there under more than one person's name, number by number the same: are they one person?"]
-        if same
-        else []
-    )
+    return [f"number by number the same under more than one person's name (one person?): {same} scans"] if same else []
 
 
 def _apart(sites: tuple[SiteFacts, ...], unlearning: tuple[Unlearning, ...], label: str) -> list[str]:

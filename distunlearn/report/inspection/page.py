@@ -78,12 +78,11 @@ def _overlap(found: Inspection) -> str:
     usable = [row for row in found.unlearning if row.scans]
     head = ("site", *(f"{row.rule}: {row.said}" for row in usable))
     rows = [(escape(site.site), *(str(row.scans[site.site]) for row in usable)) for site in found.sites]
-    unusable = [f"{row.rule} cannot be used: {row.said}" for row in found.unlearning if not row.scans]
     caption = (
         "Training scans that each rule would select for unlearning (X_u), eq. (2) and (3). all: every one; overlap: where "
         f"the {found.label} of all sites overlaps; matched: the same, in batches with equal distributions of it."
     )
-    return html.section("What would be unlearned on", html.table(head, rows, caption), html.bullets(unusable))
+    return html.section("What would be unlearned on", html.table(head, rows, caption), html.bullets(found.unusable))
 
 
 def _pictures(found: Inspection) -> str:
@@ -107,7 +106,7 @@ def _odd(found: Inspection) -> str:
     caption = (
         "More than 6 robust standard deviations from the median of their own site. Look before you take them away."
     )
-    return html.section("Odd scans", html.table(("site", "scan", "why"), rows, caption))
+    return html.section("Odd scans", html.table(("site", "scan", "why"), rows, caption, words=True))
 
 
 def _how(found: Inspection) -> str:

@@ -67,7 +67,7 @@ def _unlearning(found: Inspection) -> Group:
         table.add_column(f"{row.rule}\n{row.said}", justify="right")
     for site in found.sites:
         table.add_row(site.site, *(str(row.scans[site.site]) for row in usable))
-    return Group(table, *(Text(f"{row.rule}: {row.said}") for row in found.unlearning if not row.scans))
+    return Group(table, *map(Text, found.unusable))
 
 
 def _lines(title: str, lines: list[str]) -> list[RenderableType]:
