@@ -1,13 +1,16 @@
 """CPU seconds to prepare a volume: `distunlearn shard` against the usual ways, interleaved, on the same files and grid.
 
     python benchmarks/prepare.py [--scans 4] [--rounds 7]
-    python benchmarks/prepare.py --pool 1 2 4 8          # volumes a second of the whole command by worker processes
+    python benchmarks/prepare.py --pool 1 2 4 8          # volumes a second of the whole work by worker processes
 
 Scans are 256×256×176 int16 .nii.gz made of the MNI152 template with a bias field and Rician noise; every way gives
 128×128×32 voxels of mean 0 and deviation 1. The peers: nibabel and scipy.ndimage.zoom as in the original code, nibabel and
 torch's F.interpolate, MONAI's LoadImage, Resize and NormalizeIntensity. One thread everywhere. MONAI is needed for its row
 only (`pip install monai`); without it the row is left out. Seconds are those of the processor, so that other work on the
 machine hardly counts; each way has its turn in every round, and the median over rounds is given.
+
+With --pool, volumes a second are those of the clock and mean something on a quiet machine only. The seconds of the processor
+in the workers and in the one process that writes say, on any machine, how many workers that one can keep busy.
 """
 
 import argparse
@@ -112,6 +115,17 @@ def compare(scans: list[Path], rounds: int) -> None:
         print(f"{name:26} {taken:7.3f} s   {taken / own:5.1f} ×   greatest difference {differences[name]:.1e}")
 
 
+TIMED = """
+import os, sys, time
+from pathlib import Path
+from distunlearn.prepare import PrepareConfig, shard
+config = PrepareConfig(workers=int(sys.argv[3]), test=0, val=0)  # copies of one scan in two splits would be refused
+idle, start = time.process_time(), time.perf_counter()
+shard([Path(sys.argv[1])], Path(sys.argv[2]), config)
+print(time.perf_counter() - start, time.process_time() - idle, os.times().children_user + os.times().children_system)
+"""
+
+
 def scale(scans: list[Path], folder: Path, workers: list[int], copies: int) -> None:
     study = folder / "study"
     for n in range(copies):
@@ -119,13 +133,16 @@ def scale(scans: list[Path], folder: Path, workers: list[int], copies: int) -> N
         link.parent.mkdir(parents=True)
         os.link(scans[n % len(scans)], link)
     for count in workers:
-        out = folder / f"out{count}"
-        command = [sys.executable, "-m", "distunlearn", "shard", str(study), str(out), "--workers", str(count)]
-        command += ["--test", "0", "--val", "0"]  # copies of one scan in two splits would be refused
-        start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        taken = time.perf_counter() - start
-        print(f"{count:3} workers: {copies} volumes in {taken:.1f} s, {copies / taken:.1f} volumes/s")
+        command = [sys.executable, "-c", TIMED, str(study), str(folder / f"out{count}"), str(count)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        taken, writing, preparing = map(float, done.stdout.split())
+        said = f"{count:3} workers: {copies / taken:5.1f} volumes/s in {taken:.1f} s (load {os.getloadavg()[0]:.1f})"
+        if count > 1:  # with one, there is no other process
+            said += (
+                f"; CPU seconds a volume: {preparing / copies:.3f} in the workers, {writing / copies:.4f} in the writer"
+            )
+            said += f", which can serve {preparing / writing:.0f} workers"
+        print(said)
 
 
 def main() -> None:

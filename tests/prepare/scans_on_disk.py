@@ -2,11 +2,15 @@
 
 import gzip
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+
+from distunlearn.prepare import PrepareConfig, Summary, shard
+from distunlearn.shard_format import Manifest
 
 SHAPE = (12, 14, 10)
 SMALL: dict[str, Any] = {"preprocessing": {"size": (16, 16, 16)}, "workers": 1}
@@ -100,3 +104,16 @@ def tree(folder: Path) -> dict[str, bytes]:
 def npy(data: bytes) -> np.ndarray:
     """An array from the bytes of a .npy member."""
     return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def run(sources: list[Path], out: Path, options: dict[str, Any] | None = None, **places: Path) -> Summary:
+    """`shard` with small volumes, or with features."""
+    given = {**SMALL, **(options or {})}
+    if given.get("features"):
+        del given["preprocessing"]
+    return shard(sources, out, PrepareConfig.read(given, "test"), **places)
+
+
+def manifest_of(site: Path) -> Manifest:
+    """The manifest of a site, checked."""
+    return Manifest.read(json.loads((site / "manifest.json").read_text()), "test")

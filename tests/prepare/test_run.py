@@ -2,31 +2,15 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import webdataset as wds
-from scans_on_disk import SMALL, bids_site, nifti, npy, read_rows, read_values, save, scan_file, tree
+from scans_on_disk import bids_site, manifest_of, nifti, npy, read_rows, read_values, run, save, scan_file, tree
 
 from distunlearn.errors import UserError
-from distunlearn.prepare import PrepareConfig, Summary, TooManyRefusedError, prepare_scan, shard
-from distunlearn.shard_format import Manifest
-
-
-def run(sources: list[Path], out: Path, options: dict[str, Any] | None = None, **places: Path) -> Summary:
-    """`shard` with small volumes, or with features."""
-    given = {**SMALL, **(options or {})}
-    if given.get("features"):
-        del given["preprocessing"]
-    return shard(sources, out, PrepareConfig.read(given, "test"), **places)
-
-
-def manifest_of(site: Path) -> Manifest:
-    """The manifest of a site, checked."""
-    return Manifest.read(json.loads((site / "manifest.json").read_text()), "test")
+from distunlearn.prepare import TooManyRefusedError, prepare_scan
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open
@@ -208,160 +192,3 @@ def test_options_choose_participants_and_runs(tmp_path: Path) -> None:
     summary = run([bids], tmp_path / "out", {"participants": ["sub-01", "03"], "runs": "first"})
     assert summary.sites["siteA"].written == 3
     assert summary.left_out == 7
-
-
-def test_a_segmentation_travels_along_on_the_same_grid(tmp_path: Path) -> None:
-    """It is turned, cut and resized as its scan, nearest neighbour; a scan without one has n/a."""
-    bids = bids_site(tmp_path / "siteA", 2)
-    labels = np.zeros((12, 14, 10), np.uint8)
-    labels[6:, :, :] = 3
-    labels[:, 7:, :] = 7
-    drawn = bids / "derivatives/tissue/sub-01/ses-1/anat/sub-01_ses-1_dseg.nii.gz"
-    import nibabel as nib
-
-    image = nib.Nifti1Image(labels, np.diag([2.0, 2, 2, 1])).as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
-    save(drawn, image.to_bytes())
-    run([bids], tmp_path / "out", {"segmentation": "dseg"})
-    site = tmp_path / "out/siteA"
-    manifest = manifest_of(site)
-    assert manifest.segmentation
-    assert (manifest.segmentation.classes, manifest.segmentation.scans) == ((0, 3, 7), 1)
-    with_one = next(row for row in read_rows(site) if row["segmentation_offset"] != "n/a")
-    assert sum(row["segmentation_offset"] == "n/a" for row in read_rows(site)) == 1
-    place = {**with_one, "offset": with_one["segmentation_offset"], "bytes": str(16 * 16 * 4)}
-    expected = np.zeros((16, 16, 4), np.uint8)
-    expected[8:] = 3
-    expected[:, 8:] = 7
-    assert np.array_equal(read_values(site, place, (16, 16, 4), "u1"), expected)
-
-
-SHIFTED = np.array([[2.0, 0, 0, 1], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
-
-
-@pytest.mark.parametrize(
-    ("label", "words"),
-    [
-        (nifti(np.full((12, 14, 9), 1, np.uint8)), "another grid"),
-        (nifti(np.full((12, 14, 10), 1, np.uint8), SHIFTED), "another grid"),
-        (nifti(np.full((12, 14, 10), 0.5, "f4")), "whole numbers"),
-        (nifti(np.full((12, 14, 10), 256, np.int16)), "whole numbers"),
-    ],
-)
-def test_a_segmentation_that_does_not_fit_refuses_its_scan(label: bytes, words: str, tmp_path: Path) -> None:
-    """Another grid, or a probability map: a wrong label is worse than none."""
-    bids = bids_site(tmp_path / "siteA", 1)
-    save(bids / "sub-00/ses-1/anat/sub-00_ses-1_mask.nii", label)
-    with pytest.raises(TooManyRefusedError, match="segmentation 1") as caught:
-        run([bids], tmp_path / "out", {"segmentation": "mask"})
-    assert words in caught.value.summary.dropped[0].reason
-
-
-def test_a_table_of_features_becomes_shards_of_float32(tmp_path: Path) -> None:
-    """One row a scan, several sites; the feature names are the preprocessing; a bad cell refuses its row."""
-    lines = ["id,site,age,sex,a_thick,b_thick,comment"]
-    lines += [f"p{n},{'AB'[n % 2]},{30 + n},F,{n}.5,-1e-{n},x" for n in range(10)]
-    lines += ["p10,A,40,F,nan,1,x", "p11,A,41,F,1,1_0,x"]
-    table = save(tmp_path / "thickness.csv", "\n".join(lines).encode())
-    summary = run([table], tmp_path / "out", {"features": ["*_thick"], "max_refused": 2})
-    assert {site: (n.written, n.refused) for site, n in summary.sites.items()} == {
-        "A": (5, {"feature": 2}),
-        "B": (5, {}),
-    }
-    site = tmp_path / "out/A"
-    manifest = manifest_of(site)
-    assert (manifest.kind, manifest.shape, manifest.dtype) == ("features", (2,), "float32")
-    assert manifest.preprocessing["features"] == ["a_thick", "b_thick"]
-    row = next(row for row in read_rows(site) if row["age"] == "34")
-    assert read_values(site, row, (2,), "<f4").tolist() == np.array([4.5, -1e-4], "f4").tolist()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [({}, "--features"), ({"features": ["*"]}, "holds no numbers"), ({"features": ["x*"]}, "no column is like")],
-)
-def test_a_table_without_paths_says_how_to_name_features(options: dict[str, Any], words: str, tmp_path: Path) -> None:
-    """The error names the option that is missing or wrong."""
-    table = save(tmp_path / "t.csv", b"id,age,thick,comment\np1,30,2.5,good\n")
-    with pytest.raises(UserError, match=words):
-        run([table], tmp_path / "out", options)
-
-
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ("absent", "is no folder"),
-        ("empty", "no sub-"),
-        ("notes.txt", "no column with the path"),
-        ("scan.nii", "is no folder"),
-    ],
-)
-def test_a_source_of_no_known_kind_is_refused_in_one_line(source: str, words: str, tmp_path: Path) -> None:
-    """The line says what can be given instead."""
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "notes.txt").write_text("who,when\n")
-    scan_file(tmp_path / "scan.nii", 0)
-    with pytest.raises(UserError, match=words):
-        run([tmp_path / source], tmp_path / "out")
-
-
-def test_two_sources_of_one_name_never_become_one_site_in_silence(tmp_path: Path) -> None:
-    """Neither in one command nor one after the other; a site that moved, or is renamed, is no other source."""
-    for place, first in (("rome", 0), ("oslo", 20)):
-        bids_site(tmp_path / place / "bids", 3, first=first)
-    rome, oslo, out = tmp_path / "rome/bids", tmp_path / "oslo/bids", tmp_path / "out"
-    with pytest.raises(UserError, match="site 'bids': 2 sources are called so"):
-        run([rome, oslo], out)
-    run([rome], out)
-    before = tree(out)
-    with pytest.raises(UserError, match="were made from another source; give this one another name with --site"):
-        run([oslo], out)
-    assert tree(out) == before
-    run([oslo], out, {"site": "oslo"})
-    shutil.rmtree(out / "bids")
-    assert set(run([oslo], out).sites) == {"bids"}
-    assert set(run([rome, oslo], tmp_path / "one", {"site": "both"}).sites) == {"both"}
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "words"),
-    [
-        ("siteA", {"features": ["*"]}, "--features means nothing"),
-        ("siteA", {"match": {"ID": "{subject}"}}, "--match means nothing"),
-        ("siteA", {"images": "sub-{subject}/ses-*/anat/*.nii.gz", "suffix": "T2w"}, "--suffix means nothing"),
-        ("t.csv", {"segmentation": "dseg"}, "--column segmentation="),
-        ("t.csv", {"features": ["thick"], "preprocessing": {"crop": "head"}}, "what is done to volumes means nothing"),
-        ("siteA", {"segmentation": "dseg"}, "no scan has one"),
-    ],
-)
-def test_an_option_that_would_do_nothing_is_refused(
-    source: str, options: dict[str, Any], words: str, tmp_path: Path
-) -> None:
-    """What a user asks for is done or refused, never passed over."""
-    bids_site(tmp_path / "siteA", 2)
-    save(tmp_path / "t.csv", b"id,age,thick\np1,30,2.5\n")
-    with pytest.raises(UserError, match=words):
-        shard([tmp_path / source], tmp_path / "out", PrepareConfig.read({"workers": 1, **options}, "test"))
-
-
-def test_what_a_folder_lacks_is_told(tmp_path: Path) -> None:
-    """Participants asked for that are not there, folders without an image, scans without a segmentation."""
-    bids = bids_site(tmp_path / "siteA", 3)
-    (bids / "sub-empty").mkdir()
-    save(bids / "sub-01/ses-1/anat/sub-01_ses-1_dseg.nii", nifti(np.ones((12, 14, 10), np.uint8)))
-    notes = run([bids], tmp_path / "out", {"segmentation": "dseg"}).notes
-    assert "siteA: 1 sub-* folders hold no anat/*_T1w.nii[.gz]" in notes
-    assert "siteA: 2 scans have no segmentation" in notes
-    notes = run([bids], tmp_path / "two", {"participants": ["01", "1"]}).notes
-    assert notes == ["1 of the 2 participants of --participant-label have no scan to take"]
-
-
-def test_features_may_have_decimal_commas(tmp_path: Path) -> None:
-    """With --decimal-comma they are read; without it the row is refused, and the option is named."""
-    table = save(tmp_path / "t.csv", "\ufeffid;age;thick\np1;30,5;2,5\np2;31;-1,5e-1\n".encode())
-    options = {"features": ["thick"], "decimal_comma": True}
-    config = PrepareConfig.read({"workers": 1, **options}, "test")
-    shard([table], tmp_path / "out", config)
-    rows = {row["age"]: row for row in read_rows(tmp_path / "out/t")}
-    assert read_values(tmp_path / "out/t", rows["30.5"], (1,), "<f4").tolist() == [2.5]
-    with pytest.raises(UserError, match="--decimal-comma"):
-        shard([table], tmp_path / "two", config.model_copy(update={"decimal_comma": False}))

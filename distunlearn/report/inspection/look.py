@@ -159,7 +159,7 @@ def _warnings(sites: tuple[SiteFacts, ...], label: str) -> list[str]:
 def _doubles(table: pd.DataFrame) -> list[str]:
     people = table.assign(who=table["site"] + table["subject"]).groupby("xxh3")["who"].nunique()
     same = int((people > 1).sum())
-    return [f"number by number the same under more than one person's name (one person?): {same} scans"] if same else []
+    return [f"scans that are number by number the same under more than one person's name: {same}"] if same else []
 
 
 def _apart(sites: tuple[SiteFacts, ...], unlearning: tuple[Unlearning, ...], label: str) -> list[str]:

@@ -30,7 +30,7 @@ def distributions(found: Inspection) -> Figure:
 
 
 def _one_line_a_site(found: Inspection) -> Figure:
-    figure, axes = blank(found.label, "", size=(9.2, 0.8 + 0.2 * len(found.sites)))
+    figure, axes = blank(found.label, "", size=(6.6, 0.6 + 0.2 * len(found.sites)))
     ordered = sorted((site for site in found.sites if len(site.values)), key=lambda site: float(np.median(site.values)))
     for place, site in enumerate(ordered):
         low, first, middle, third, high = np.percentile(site.values, (0, 25, 50, 75, 100))
