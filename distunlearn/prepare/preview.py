@@ -65,13 +65,14 @@ def preview(sources: Sequence[Path], config: PrepareConfig, *, split_file: Path 
     found = find(sources, config)
     check_sites(found.scans)
     splits = split_people(found, config, split_file)
-    kept = _check_headers(found, config)
+    kept = check_headers(found, config)
     sites = sorted({scan.site for scan in found.scans} | {drop.site for drop in found.dropped})
     previews = tuple(_preview(site, [scan for scan in kept if scan.site == site], found, splits) for site in sites)
     return Preview(previews, tuple(found.dropped), found.left_out, tuple(found.notes))
 
 
-def _check_headers(found: Found, config: PrepareConfig) -> list[Scan]:
+def check_headers(found: Found, config: PrepareConfig) -> list[Scan]:
+    """The scans whose headers pass; the others are added to those that are dropped."""
     kept = []
     oblique: Counter[str] = Counter()
     with progress("check headers", len(found.scans), "scans") as advance:

@@ -14,6 +14,7 @@ from distunlearn.prepare.assign import TRAVELLER, Sample, assign
 from distunlearn.prepare.config import PrepareConfig
 from distunlearn.prepare.mapping import write_mapping
 from distunlearn.prepare.namesake import check_origin
+from distunlearn.prepare.preview import check_headers
 from distunlearn.prepare.pseudonym import Secrets
 from distunlearn.prepare.refusal import Dropped
 from distunlearn.prepare.sources import find
@@ -88,6 +89,7 @@ def shard(
     found = find(sources, config)
     summary = Summary(dropped=found.dropped, left_out=found.left_out, notes=found.notes)
     if len(found.dropped) > config.max_refused:
+        check_headers(found, config)  # all that can be told at once is told at once
         raise TooManyRefusedError(summary, config)
     if not found.scans:
         raise UserError("no scan to prepare; look at what --dry-run says")

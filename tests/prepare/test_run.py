@@ -105,6 +105,16 @@ def test_what_is_found_is_written_or_refused_with_its_rule(tmp_path: Path) -> No
     assert manifest_of(tmp_path / "out/siteA").counts == counts
 
 
+def test_bad_rows_and_bad_headers_are_told_in_one_go(tmp_path: Path) -> None:
+    """A table that already has too many faults does not hide those of the files."""
+    bids = bids_site(tmp_path / "siteA")
+    save(bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz", b"damaged")
+    (bids / "participants.tsv").write_text((bids / "participants.tsv").read_text().replace("\t25\t", "\t89+\t"))
+    with pytest.raises(TooManyRefusedError, match=r"\(age-89plus 1, no-nifti 1\)"):
+        run([bids], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_more_refusals_than_allowed_fail_before_any_manifest_is_written(tmp_path: Path) -> None:
     """By default a single damaged scan fails the command; the error counts the rules and names nobody."""
     bids = bids_site(tmp_path / "siteA")

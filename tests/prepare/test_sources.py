@@ -78,4 +78,4 @@ def test_what_a_folder_lacks_is_told(tmp_path: Path) -> None:
     assert "siteA: 1 sub-* folders hold no anat/*_T1w.nii[.gz]" in notes
     assert "siteA: 2 scans have no segmentation" in notes
     notes = run([bids], tmp_path / "two", {"participants": ["01", "1"]}).notes
-    assert notes == ["1 of the 2 participants of --participant-label have no scan to take"]
+    assert notes == ["1 of the 2 participants of --participant-label have no scan"]

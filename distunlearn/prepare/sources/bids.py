@@ -51,9 +51,9 @@ def find_bids(folder: Path, config: PrepareConfig, *, site: str) -> Found:
                 found.scans.append(people.describe(Scan(site, subject, session, path, "", {}, segmentation=drawn)))
             except Refusal as refusal:
                 found.refuse(site, refusal, people.place(subject), str(path))
-    with_scan = {subject for subject, _ in files}
-    found.notes += people.notes(site, with_scan=with_scan)
-    bare = {child.name.removeprefix("sub-") for child in folder.glob("sub-*") if child.is_dir()} - with_scan
+    found.people = {subject for subject, _ in files}
+    found.notes += people.notes(site, with_scan=found.people)
+    bare = {child.name.removeprefix("sub-") for child in folder.glob("sub-*") if child.is_dir()} - found.people
     if bare and not config.participants:
         found.notes.append(f"{site}: {len(bare)} sub-* folders hold no anat/*_{config.suffix}.nii[.gz]")
     return found

@@ -86,12 +86,8 @@ def _check_namesakes(found: Found, config: PrepareConfig) -> None:
 
 def _absent(found: Found, config: PrepareConfig) -> list[str]:
     wanted = {name.removeprefix("sub-") for name in config.participants}
-    absent = wanted - {scan.subject for scan in found.scans}
-    return (
-        [f"{len(absent)} of the {len(wanted)} participants of --participant-label have no scan to take"]
-        if absent
-        else []
-    )
+    absent = len(wanted - found.people)
+    return [f"{absent} of the {len(wanted)} participants of --participant-label have no scan"] if absent else []
 
 
 def _without_segmentation(found: Found, config: PrepareConfig) -> list[str]:

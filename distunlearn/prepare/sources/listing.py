@@ -67,6 +67,7 @@ class _Lines:
         if not is_wanted(subject, self.config):
             found.left_out += 1
             return
+        found.people.add(subject.removeprefix("sub-"))
         try:
             scan = self._scan(row, subject, place)
             found.scans.append(describe(scan, row.cells, self.columns, self.config))

@@ -37,6 +37,7 @@ def find_files(folder: Path, pattern: str, config: PrepareConfig) -> Found:
     found = Found()
     wanted = _wanted(matches, config)
     found.left_out = len(matches) - len(wanted)
+    found.people = {fields["subject"] for fields in wanted.values()}
     for path, fields in wanted.items():
         row, place = None, ""
         try:

@@ -46,6 +46,8 @@ class Found:
     """Names of the features, when the scans are rows of a table."""
     origins: dict[str, set[Path]] = field(default_factory=dict)
     """The folders and tables that the scans of each site come from."""
+    people: set[str] = field(default_factory=set)
+    """Everybody who was found, taken or not."""
 
     def add(self, other: "Found") -> None:
         """Append what another source holds.
@@ -60,6 +62,7 @@ class Found:
         self.dropped += other.dropped
         self.left_out += other.left_out
         self.notes += other.notes
+        self.people |= other.people
         for site, origins in other.origins.items():
             self.origins.setdefault(site, set()).update(origins)
 
