@@ -1,4 +1,4 @@
-"""What a site's shards were made from, so that another source of the same name does not replace them in silence."""
+"""Another source of the same name must not replace a site's shards in silence: what they were made from is remembered."""
 
 from collections.abc import Iterable
 from pathlib import Path
