@@ -1,4 +1,4 @@
-"""Features of all ranks for losses on pairs of scans: each rank sees all, and is led by what its own change.
+"""Rows of all ranks under each other; features for losses on pairs of scans: each rank sees all, and is led by its own.
 
 A loss on pairs is no sum over scans, so that shares of it cannot be added up. Every rank therefore computes the whole
 loss from everyone's features, with gradients into its own only; the sum of those gradients over ranks, which is what
@@ -23,25 +23,28 @@ def everyones(features: Float[Tensor, "b F"], facts: Sequence[Shaped[Tensor, " b
     Returns:
         (B, F) features, and each fact of the B scans in float64.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if not dist.is_initialized() or dist.get_world_size() == 1:
         return features, *(fact.double() for fact in facts)
-    world, rank = dist.get_world_size(), dist.get_rank()
     rows = torch.cat([features.detach().double(), *(fact.double()[:, None] for fact in facts)], dim=1)
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
-    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    padded = rows.new_zeros(int(max(counts)), rows.shape[1])
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(parts, padded)
-    parts = [part[: int(count)] for part, count in zip(parts, counts, strict=True)]
-    width = features.shape[1]
+    parts, width = rows_of_ranks(rows), features.shape[1]
     seen = [part[:, :width].to(features.dtype) for part in parts]
-    seen[rank] = features
-    together = torch.cat(parts)
-    return torch.cat(seen), *together[:, width:].unbind(dim=1)
+    seen[dist.get_rank()] = features
+    return torch.cat(seen), *torch.cat(parts)[:, width:].unbind(dim=1)
+
+
+def rows_of_ranks(rows: Shaped[Tensor, "n K"]) -> list[Shaped[Tensor, "m K"]]:
+    """Every rank's rows, rank 0's first; ranks may hold different numbers of rows. There must be several ranks."""
+    counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=rows.device)
+    counts[dist.get_rank()] = len(rows)
+    dist.all_reduce(counts)
+    padded = rows.new_zeros(int(counts.max()), rows.shape[1])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return [part[:count] for part, count in zip(parts, counts.tolist(), strict=True)]
 
 
 def share_of_whole(loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
     """A loss that every rank has computed whole, as a share: its value is divided among ranks, its gradient is not."""
-    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    world = dist.get_world_size() if dist.is_initialized() else 1
     return loss - loss.detach() * (1 - 1 / world)

@@ -17,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from distunlearn.config import EngineConfig
+from distunlearn.engine.gather import rows_of_ranks
 from distunlearn.engine.memory import keep_memory
 from distunlearn.engine.reduction import Traffic, reduce_by
 from distunlearn.errors import UserError
@@ -91,16 +92,7 @@ class Runtime:
 
     def gather_rows(self, rows: Shaped[Tensor, "n K"]) -> Shaped[Tensor, "m K"]:
         """All ranks' rows under each other, rank 0's first; ranks may hold different numbers of rows."""
-        if self.world_size == 1:
-            return rows
-        counts = torch.zeros(self.world_size, dtype=torch.int64, device=rows.device)
-        counts[self.rank] = len(rows)
-        self.sum(counts)
-        padded = rows.new_zeros(int(counts.max()), rows.shape[1])
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in range(self.world_size)]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, counts.tolist(), strict=True)])
+        return rows if self.world_size == 1 else torch.cat(rows_of_ranks(rows))
 
     def gather_texts(self, text: str) -> list[str]:
         """Every rank's text, rank 0's first."""
