@@ -25,12 +25,26 @@ def train(
     ] = None,
     shards: Annotated[str | None, typer.Option(help="Folder that `distunlearn shard` wrote, or its URL.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key.inner=value; may be given again.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Build everything, take two steps of each stage, print memory, parameters, bytes sent and an estimate of the time; write nothing.",
+        ),
+    ] = False,
 ) -> None:
     """Train, evaluate, probe and report; start it under `accelerate launch` or torchrun for several processes."""
     from distunlearn.config import load
 
     given = [] if shards is None else [f"shards={shards}"]
     resolved = load(config, preset=preset, overrides=(*given, *(overrides or ())))
+
+    if dry_run:
+        from distunlearn.engine.rehearsal import rehearse
+
+        for line in rehearse(resolved, out):
+            print(line)
+        return
 
     from distunlearn.engine.train import train as run_training
 

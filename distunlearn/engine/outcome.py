@@ -109,8 +109,21 @@ def _write_own(job: Job, record: Record, stage: str, rows: Float[Tensor, "n K"])
     save_model((record.run / stage if job.runtime.is_main else own) / MODEL, model.card, model.parts)
 
 
+def about_scans(job: Job) -> list[str]:
+    """How many scans of each site take part in which role, which were left out, and what is doubtful about it, for people."""
+    roles: dict[int, list[str]] = {}
+    for role, chosen in job.chosen.items():
+        roles.setdefault(id(chosen), []).append(role)
+    alike = [(names, job.chosen[names[0]]) for names in roles.values()]
+    return [
+        f"{', '.join(names)}: {line}" for names, chosen in alike for line in (*chosen.description, *chosen.warnings)
+    ]
+
+
 def write_scans(job: Job, record: Record) -> None:
-    """Write scans.tsv: which scans take part in the run, in which role, with their labels; a federated rank its own."""
+    """Say and write to scans.tsv which scans take part, in which role, with their labels; a federated rank its own."""
+    for line in about_scans(job):
+        record.say(line)
     if not (record.is_main or job.hosting.federated):
         return
     folder = job.hosting.own_folder(record.run)

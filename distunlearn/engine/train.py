@@ -1,5 +1,7 @@
 """A run from start to end: who may write its folder, what becomes of a signal or a fault, what is left behind."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +10,7 @@ from distunlearn.engine.faults import Watch
 from distunlearn.engine.job import Job, build
 from distunlearn.engine.outcome import write_scans
 from distunlearn.engine.record import Record, hold
+from distunlearn.engine.reduction import Traffic
 from distunlearn.engine.resume import refuse_other_run
 from distunlearn.engine.runtime import Runtime
 from distunlearn.engine.stop import STATUS, listening
@@ -34,20 +37,32 @@ def train(config: RunConfig, run: Path) -> bool:
             configuration was trained; a loss that is not finite; another rank that failed first (it is named).
         SystemExit: told to stop by a signal; everything is saved, and every rank ends with `stop.STATUS`.
     """
-    runtime = Runtime(config.engine)
+    with joined(config) as (job, watch):
+        if not job.runtime.is_main:
+            _train(job, run, watch)
+            return False
+        run.mkdir(parents=True, exist_ok=True)
+        refuse_other_run(run, config)
+        with hold(run):
+            _train(job, run, watch)
+        return True
+
+
+@contextmanager
+def joined(config: RunConfig, traffic: Traffic | None = None) -> Iterator[tuple[Job, Watch]]:
+    """Meet the other ranks and build the run; an error in the block names the rank that failed first.
+
+    Args:
+        config: everything that determines the run.
+        traffic: where to note what every backward pass sends.
+    """
+    runtime = Runtime(config.engine, traffic)
     watch = Watch(runtime)
     try:
         with watch.blaming():
             job = build(config, runtime)
             watch.sites = sites_of_ranks(job)
-            if not runtime.is_main:
-                _train(job, run, watch)
-                return False
-            run.mkdir(parents=True, exist_ok=True)
-            refuse_other_run(run, config)
-            with hold(run):
-                _train(job, run, watch)
-            return True
+            yield job, watch
     finally:
         watch.close()
         runtime.close()
