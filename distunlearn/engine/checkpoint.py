@@ -18,6 +18,8 @@ from torch.optim import Optimizer
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
 DIGESTS = "DIGESTS.json"
+PART = ".part"
+"""A generation that is being written, or that a killed process has left."""
 KEPT = 2
 """Generations that are kept: the previous one is deleted only after the new one is durable."""
 
@@ -44,13 +46,13 @@ class Snapshot:
 
 
 def save(folder: Path, snapshot: Snapshot, step: int) -> Path:
-    """Write one generation, durably; a reader sees all of it or none of it.
+    """Write one generation, durably; a reader sees all of it or none of it. Two processes must not save in one folder.
 
     Raises:
-        OSError: the disk is full or read-only; earlier generations are as they were.
+        OSError, SafetensorError: the disk is full or read-only; earlier generations are as they were.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".part-{os.getpid()}"
+    part = folder / PART
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
@@ -62,9 +64,8 @@ def save(folder: Path, snapshot: Snapshot, step: int) -> Path:
         final = folder / f"{step:09d}"
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)
-    except OSError:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # gives the space back that a save on a full disk has taken
     _make_durable(folder)
     for old in _generations(folder)[:-KEPT]:
         shutil.rmtree(old)

@@ -1,15 +1,23 @@
 """A checkpoint is whole or not there, whenever the writer is killed."""
 
+import errno
+import os
 import random
+import resource
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
 from ranks import START
+from safetensors import SafetensorError
 
-from distunlearn.engine.checkpoint import Snapshot, newest, save
+from distunlearn.engine import checkpoint
+from distunlearn.engine.checkpoint import KEPT, PART, Snapshot, newest, save
 
 TENSORS = 24
 
@@ -35,7 +43,7 @@ def test_a_kill_inside_a_save_loses_nothing(kills: int, tmp_path: Path) -> None:
         time.sleep(draw.uniform(0, 0.03))
         writer.kill()
         writer.join()
-        partial += any(tmp_path.glob(".part-*"))
+        partial += (tmp_path / PART).exists()
         found, damaged = newest(tmp_path)
         assert found is not None
         assert not damaged
@@ -44,6 +52,86 @@ def test_a_kill_inside_a_save_loses_nothing(kills: int, tmp_path: Path) -> None:
         saved = (tmp_path / "saved").read_text() if (tmp_path / "saved").exists() else ""
         assert generation >= max(last + 1, int(saved or 0))
         last = generation
-        for left in tmp_path.glob(".part-*"):
-            assert left.is_dir()
     assert partial > kills / 10, "hardly any kill fell inside a save"
+
+
+BIG = 40_000
+"""Values of the larger file of a generation in the tests of full disks."""
+SIZES = {"tensors": (BIG, 10), "state": (10, BIG)}
+
+
+def _generation(number: int, file: str) -> Snapshot:
+    tensors, state = SIZES[file]
+    return Snapshot({"values": torch.full((tensors,), float(number))}, {"number": number, "more": [number] * state})
+
+
+@contextmanager
+def _full_after(nbytes: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes: the operating system refuses in the middle of a write."""
+    before, signalled = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signalled)
+
+
+def _assert_whole(folder: Path, number: int) -> None:
+    """The newest generation is this one, nothing is damaged, and nothing else takes space."""
+    found, damaged = newest(folder)
+    assert found is not None
+    assert found.state["number"] == number
+    assert (found.tensors["values"] == number).all()
+    assert not damaged
+    assert len(list(folder.iterdir())) == min(number, KEPT)
+
+
+@pytest.mark.parametrize("file", SIZES)
+@pytest.mark.parametrize("percent", range(0, 100, 10))
+def test_a_disk_that_is_full_in_the_middle_of_a_save_loses_nothing(percent: int, file: str, tmp_path: Path) -> None:
+    """At every tenth of either file: the save fails, the generations before are as they were, and the next save succeeds."""
+    for number in (1, 2):
+        save(tmp_path, _generation(number, file), number)
+    whole = max(path.stat().st_size for path in (tmp_path / f"{2:09d}").iterdir())
+    with _full_after(whole * percent // 100), pytest.raises((OSError, SafetensorError)):
+        save(tmp_path, _generation(3, file), 3)
+    _assert_whole(tmp_path, 2)
+    save(tmp_path, _generation(3, file), 3)
+    _assert_whole(tmp_path, 3)
+
+
+CALLS: dict[str, tuple[object, str, int]] = {
+    "the folder is made": (Path, "mkdir", 2),
+    "tensors are written": (checkpoint, "save_file", 1),
+    "state is written": (Path, "write_text", 1),
+    "digests are written": (Path, "write_text", 2),
+    **{f"file {number} is made durable": (os, "fsync", number) for number in (1, 2, 3)},
+    "the folder is made durable": (os, "fsync", 4),
+    "the folder is renamed": (Path, "rename", 1),
+}
+"""What is called when, and the how manieth call of it in a save."""
+
+
+@pytest.mark.parametrize("moment", CALLS)
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EIO])
+def test_a_disk_that_turns_read_only_in_a_save_loses_nothing(
+    moment: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever operation of a save is the first to be refused: the generations before are as they were."""
+    owner, name, turn = CALLS[moment]
+    honest: Callable[..., object] = getattr(owner, name)
+    calls = count(1)
+
+    def refused(*arguments: object, **options: object) -> object:
+        if next(calls) >= turn:
+            raise OSError(code, os.strerror(code))
+        return honest(*arguments, **options)
+
+    for number in (1, 2):
+        save(tmp_path, _generation(number, "tensors"), number)
+    monkeypatch.setattr(owner, name, refused)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        save(tmp_path, _generation(3, "tensors"), 3)
+    monkeypatch.undo()
+    _assert_whole(tmp_path, 2)
