@@ -12,26 +12,27 @@ Advance = Callable[..., None]
 
 
 @contextmanager
-def progress(label: str, total: int, unit: str, *, visible: bool = True) -> Iterator[Advance]:
+def progress(label: str, total: int, unit: str, *, done: int = 0, visible: bool = True) -> Iterator[Advance]:
     """Show how far a piece of work of `total` units is, how fast it goes and how long it still takes.
 
     Args:
         label: what is being done, in a few words.
         total: how many units there are.
         unit: the plural of what is counted ("scans", "steps").
+        done: units that were done before, which say nothing of how fast it goes.
         visible: False on every rank but the first.
     """
     if not visible:
         yield lambda n=1, **shown: None
     elif sys.stderr.isatty():
-        with _bar(label, total, unit) as advance:
+        with _bar(label, total, unit, done) as advance:
             yield advance
     else:
-        yield _lines(label, total, unit)
+        yield _lines(label, total, unit, done)
 
 
 @contextmanager
-def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -47,7 +48,7 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
         TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[shown]}"),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(label, total=total, shown="", rate="")
+        task = bars.add_task(label, total=total, completed=done, shown="", rate="")
 
         def advance(n: int = 1, **shown: float) -> None:
             speed = bars.tasks[task].speed
@@ -56,9 +57,9 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
         yield advance
 
 
-def _lines(label: str, total: int, unit: str) -> Advance:
+def _lines(label: str, total: int, unit: str, before: int) -> Advance:
     start = last = time.monotonic()
-    done = 0
+    done = before
 
     def advance(n: int = 1, **shown: float) -> None:
         nonlocal done, last
@@ -67,7 +68,7 @@ def _lines(label: str, total: int, unit: str) -> Advance:
         if done < total and now - last < SECONDS_BETWEEN_LINES:
             return
         last = now
-        rate = done / max(now - start, 1e-9)
+        rate = (done - before) / max(now - start, 1e-9)
         left = (total - done) / max(rate, 1e-9)
         print(
             f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left  {_figures(shown)}".rstrip(),

@@ -29,7 +29,7 @@ from distunlearn.run_folder import CONFIG
 
 MAY_CHANGE = {"tracking", "engine", "shards"}
 """Settings that a run may be continued with changed: they do not touch what is learned. `shards` because folders are
-moved; that the scans are the same is seen from the plan's digest."""
+moved; that the scans are the same is seen from the loader's digest."""
 BINDING = ("precision", "compression", "average_every")
 """Settings of the engine that do touch what is learned, and so may not change."""
 
@@ -74,7 +74,7 @@ def snapshot(job: Job, record: Record, updates: Mapping[str, Update], position: 
         "stage": position.stage, "step": position.step, "patience": asdict(position.patience), "optimisers": groups,
         "kept": position.kept and [position.kept.limit, position.kept.rank, position.kept.epoch],
         "scalers": {name: update.scaler.state_dict() for name, update in updates.items() if update.scaler},
-        "metrics_bytes": record.length, "plans": _plan_digests(job), "world_size": job.runtime.world_size,
+        "metrics_bytes": record.length, "scans": job.loader.digest(), "world_size": job.runtime.world_size,
     }  # fmt: skip
     return Snapshot(tensors, state)
 
@@ -94,7 +94,7 @@ def restore(found: Snapshot, job: Job, record: Record, updates: Mapping[str, Upd
     Raises:
         UserError: the shards hold other scans than those of the snapshot.
     """
-    if found.state["plans"] != _plan_digests(job):
+    if found.state["scans"] != job.loader.digest():
         raise UserError(
             f"{record.run}: the scans are not those that this run was trained on so far; give another --out"
         )
@@ -137,10 +137,6 @@ def put_weights(job: Job, tensors: Mapping[str, Tensor]) -> None:
     """The reverse of `weights`."""
     for part, module in job.network.parts.items():
         unwrapped(module).load_state_dict(_below(f"{part}/", tensors))
-
-
-def _plan_digests(job: Job) -> dict[str, str]:
-    return {role: plan.digest() for role, plan in job.plans.items()}
 
 
 def refuse_other_run(run: Path, config: RunConfig) -> None:

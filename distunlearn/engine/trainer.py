@@ -138,8 +138,8 @@ class Stage:
 
     def _train(self) -> bool:
         start = self.position.step
-        with progress(self.config.name, len(self.steps), "steps", visible=self.job.runtime.is_main) as advance:
-            advance(start - self.steps.start)
+        done, visible = start - self.steps.start, self.job.runtime.is_main
+        with progress(self.config.name, len(self.steps), "steps", done=done, visible=visible) as advance:
             batches = self.job.steps(start, self.steps.stop)
             for step, batch in enumerate(self.meter.waiting(batches), start):
                 self._step(step, batch)
@@ -147,7 +147,7 @@ class Stage:
                     advance()
                     continue
                 reading = self._read(step + 1)
-                advance(**_shown(reading.figures))
+                advance(epoch=self._epoch(step + 1) + 1, **_shown(reading.figures))
                 if reading.save or reading.stop:
                     self.trainer.save(self.updates, self.position, must=reading.stop)
                 if reading.stop or self._is_over():
@@ -171,6 +171,9 @@ class Stage:
         if self.averaging is not None:
             self.averaging.after(step + 1, now=self._ends_line(step + 1))
 
+    def _epoch(self, done: int) -> int:
+        return (done - 1 - self.steps.start) // self.per_epoch
+
     def _ends_epoch(self, done: int) -> bool:
         return (done - self.steps.start) % self.per_epoch == 0
 
@@ -185,7 +188,7 @@ class Stage:
             raise not_finite(job, reading.figures, steps)
         refuse_ranks_apart(job.runtime, job.network, done)
         reading.figures["time/scans_per_second"] = job.config.data.batch / reading.figures["time/seconds_per_step"]
-        self.position, epoch = replace(self.position, step=done), (done - 1 - self.steps.start) // self.per_epoch
+        self.position, epoch = replace(self.position, step=done), self._epoch(done)
         if self._ends_epoch(done):
             reading.figures.update(validate(job) | self.chooser.figures())
             self._look_back(epoch, reading.figures)
