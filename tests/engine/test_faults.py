@@ -3,27 +3,26 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
-import torch
 from ranks import end_of, start
 from tiny_run import tiny
-from torch import Tensor
 
-from distunlearn.batch import Batch
-from distunlearn.engine import faults, step, trainer
+from distunlearn.engine import faults, trainer
 from distunlearn.engine import train as engine
 from distunlearn.engine.checkpoint import newest
 from distunlearn.engine.job import Job
-from distunlearn.engine.step import Network, RoleBatch, unwrapped
-from distunlearn.methods import Phase
+from distunlearn.engine.record import hold
+from distunlearn.engine.step import Network
 
 AT = 5
 """The step, counted from 1, in the middle of which something happens."""
+
+
+SOON = 15
+"""Seconds in which all ranks end after one has."""
 
 
 def _at_step(action: Any) -> None:
@@ -83,7 +82,9 @@ def test_all_ranks_end_and_name_the_first_cause(
     run = tmp_path / "run"
     ranks = start(world, _train, planted_shards, run, victim, accident, log=tmp_path / "log")
     others = [rank for rank in range(world) if rank != victim]
-    statuses = end_of([ranks[rank] for rank in others])
+    if accident != "frozen":
+        ranks[victim].join(60)
+    statuses = end_of([ranks[rank] for rank in others], SOON if accident != "frozen" else 60)
     ranks[victim].kill()
     assert statuses == [2] * len(others)
     for rank in others:
@@ -97,75 +98,82 @@ def test_all_ranks_end_and_name_the_first_cause(
     assert not damaged
 
 
-def _spoil_scan(what: str, role: str) -> None:
-    """Let the first scan of a role's share of step AT hold a value that is not finite."""
-    honest = Job.steps
-
-    def steps(self: Job, first: int, stop: int) -> Iterator[Any]:
-        for number, batches in enumerate(honest(self, first, stop), first + 1):
-            yield dict(batches) | ({role: _spoilt(batches[role], what)} if number == AT else {})
-
-    Job.steps = steps  # type: ignore[method-assign]
-
-
-def _spoilt(own: RoleBatch, what: str) -> RoleBatch:
-    batch = Batch(*(part.clone() for part in own.batch))
-    {"voxel": batch.volume, "target": batch.target}[what][0] = torch.nan if what == "voxel" else torch.inf
-    return RoleBatch(batch, own.subjects)
-
-
-def _spoil_weight(phase: str, part: str) -> None:
-    """Let a weight of a part not be finite when a phase of step AT begins."""
-    honest, calls = step.phase_loss, iter(range(1, 1000))
-
-    def phase_loss(network: Network, now: Phase, *rest: Any, **named: Any) -> Tensor:
-        if now.name == phase and next(calls) == AT:
-            with torch.no_grad():
-                next(unwrapped(network.parts[part]).parameters()).fill_(torch.inf)
-        return honest(network, now, *rest, **named)
-
-    step.phase_loss = phase_loss
-
-
-SPOILS: dict[str, tuple[Any, str]] = {
-    "voxel of X_p": (lambda: _spoil_scan("voxel", "main"), "a voxel of scan"),
-    "voxel of X_u": (lambda: _spoil_scan("voxel", "unlearn"), "a voxel of scan"),
-    "target": (lambda: _spoil_scan("target", "main"), "a target of scan"),
-    "weight in the task phase": (lambda: _spoil_weight("task", "task_head"), "diverged"),
-    "weight in the domain phase": (lambda: _spoil_weight("domain", "domain_head"), "diverged"),
-    "weight in the confusion phase": (lambda: _spoil_weight("confusion", "domain_head"), "diverged"),
+MOMENTS: dict[str, tuple[Any, str]] = {
+    "builds": (engine, "build"),
+    "reads": (Job, "steps"),
+    "saves": (trainer, "save"),
+    "validates": (trainer, "validate"),
+    "ends a stage": (trainer, "finish_stage"),
 }
+"""What a rank may be about when it is killed, beside training."""
 
 
-def _train_spoilt(rank: int, _world: int, shards: Path, run: Path, victim: int, spoil: str) -> None:
+def _train_until(rank: int, _world: int, shards: Path, run: Path, victim: int, moment: str) -> None:
     if rank == victim:
-        SPOILS[spoil][0]()
-    method = "stages.0.method={name: unlearning, domain_steps: 1}"
-    engine.train(tiny(shards, "engine.checkpoint_minutes=0", method, "stages.0.learning_rate=0.001"), run)
+        setattr(*MOMENTS[moment], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+    engine.train(tiny(shards, "engine.checkpoint_minutes=0"), run)
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_kill_at_any_moment_ends_all_ranks_soon(
+    moment: str, victim: int, planted_shards: Path, tmp_path: Path
+) -> None:
+    """While it builds, reads, saves, validates or ends a stage: the other rank ends within 15 s, names it, and so does STATUS.json."""
+    if (moment, victim) == ("saves", 1):
+        pytest.skip("rank 0 alone saves")
+    run = tmp_path / "run"
+    ranks = start(2, _train_until, planted_shards, run, victim, moment, log=tmp_path / "log")
+    ranks[victim].join(60)
+    assert ranks[victim].exitcode == -signal.SIGKILL
+    assert end_of([ranks[1 - victim]], SOON) == [2]
+    last = (tmp_path / "log" / str(1 - victim)).read_text().strip().splitlines()[-1]
+    assert last.startswith(f"distunlearn: rank {victim}: {faults.ENDED}"), last
+    if moment != "builds":  # else there is no run folder yet
+        status = json.loads((run / "STATUS.json").read_text())
+        assert (status["state"], status["rank"], status["reason"]) == ("failed", victim, faults.ENDED)
+        _, damaged = newest(run / "checkpoints")
+        assert not damaged
+
+
+def _train_without_a_phase(rank: int, _world: int, shards: Path, run: Path) -> None:
+    honest, steps = trainer.take_step, iter(range(1, 1000))
+
+    def take_step(network: Network, phases: Any, *arguments: Any, **options: Any) -> Any:
+        left_out = rank == 1 and next(steps) == AT
+        return honest(network, phases[:-1] if left_out else phases, *arguments, **options)
+
+    trainer.take_step = take_step
+    method = "stages.0.method={name: unlearning}"
+    engine.train(tiny(shards, "engine.checkpoint_minutes=0", "engine.timeout_minutes=0.1", method), run)
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("spoil", SPOILS)
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_what_is_not_finite_stops_all_ranks_alike(
-    spoil: str, victim: int, planted_shards: Path, tmp_path: Path
-) -> None:
-    """NaN or infinity in a scan, a target or a weight of one rank: every rank stops with the same line, naming site and scan, and nothing of it is saved."""
+def test_a_phase_that_one_rank_leaves_out_ends_the_run(planted_shards: Path, tmp_path: Path) -> None:
+    """Its messages meet those of another phase: all ranks end with an error, and nothing of it is saved."""
     run = tmp_path / "run"
-    ranks = start(2, _train_spoilt, planted_shards, run, victim, spoil, log=tmp_path / "log")
-    assert end_of(ranks) == [2, 2]
-    lines = [(tmp_path / "log" / str(rank)).read_text().strip().splitlines()[-1] for rank in range(2)]
-    assert lines[0] == lines[1]
-    assert SPOILS[spoil][1] in lines[0]
-    status = json.loads((run / "STATUS.json").read_text())
-    assert status["state"] == "failed"
-    assert status["reason"] == lines[0].removeprefix("distunlearn: ")
-    if "scan" in SPOILS[spoil][1]:
-        scans = pd.read_csv(run / "scans.tsv", sep="\t").set_index("key")
-        key = lines[0].split(" of scan ")[1].split()[0]
-        assert (status["rank"], status["site"]) == (victim, scans.loc[key, "site"])
-        assert f"site {scans.loc[key, 'site']}:" in lines[0]
-    found, _ = newest(run / "checkpoints")
+    statuses = end_of(start(2, _train_without_a_phase, planted_shards, run, log=tmp_path / "log"), 60)
+    assert None not in statuses
+    assert 0 not in statuses
+    found, damaged = newest(run / "checkpoints")
     assert found is not None
     assert found.state["step"] == AT - 1
-    assert all(value.isfinite().all() for value in found.tensors.values())
+    assert not damaged
+
+
+def _train_plainly(_rank: int, _world: int, shards: Path, run: Path) -> None:
+    engine.train(tiny(shards), run)
+
+
+@pytest.mark.distributed
+def test_a_second_trainer_of_two_ranks_is_refused(planted_shards: Path, tmp_path: Path) -> None:
+    """All its ranks end soon, with the same cause, and the folder is left as it is."""
+    with hold(tmp_path):
+        ranks = start(2, _train_plainly, planted_shards, tmp_path, log=tmp_path / "log")
+        assert end_of(ranks) == [2, 2]
+    for rank in range(2):
+        last = (tmp_path / "log" / str(rank)).read_text().strip().splitlines()[-1]
+        assert "another process is training there" in last
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "log"}
