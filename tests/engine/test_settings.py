@@ -1,15 +1,16 @@
 """The engine's settings: what changes nothing, what changes the last digits, and what is refused."""
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ranks import batch_of, share_of
+from ranks import batch_of, end_of, on_ranks, share_of, start
 from test_step import on
 from tiny_run import tiny
-from torch import Tensor
+from torch import Tensor, nn
 
 from distunlearn.config import EngineConfig, RunConfig, StageConfig
 from distunlearn.engine import checkpoint, trainer
@@ -18,8 +19,9 @@ from distunlearn.engine.job import build
 from distunlearn.engine.refuse import refuse_alignments, refuse_norm
 from distunlearn.engine.resume import Patience
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, take_step
+from distunlearn.engine.step import Network, StepBatch, take_step
 from distunlearn.engine.train import train
+from distunlearn.engine.update import Update
 from distunlearn.engine.updates import build_updates, set_rates
 from distunlearn.errors import UserError
 from distunlearn.methods import UnlearningConfig, phases_of
@@ -29,8 +31,8 @@ from distunlearn.tasks import Regression, RegressionConfig
 STAGE = StageConfig(name="s", method=UnlearningConfig(), learning_rate=1e-2)
 
 
-def gradients(**engine: object) -> Tensor:
-    """All gradients of one step of unlearning with group norm, in float32."""
+def unlearning(**engine: object) -> tuple[Network, dict[str, Update], StepBatch]:
+    """A small network with group norm, in float32, its updates, and a step's scans."""
     torch.manual_seed(0)
     runtime = Runtime(EngineConfig(**engine))  # type: ignore[arg-type]
     encoder = build_encoder(VggConfig(channels=(8, 8), features=8), (8, 8, 4))
@@ -43,13 +45,24 @@ def gradients(**engine: object) -> Tensor:
     batch = batch_of(0, 9, seed=0)
     batch = batch._replace(volume=batch.volume.float(), target=batch.target[:, :1].float())
     whole = share_of(batch, torch.arange(9))
-    updates = build_updates(STAGE, network, runtime)
     if engine.get("compile"):
         parts["encoder"].compile()
     batches = on(runtime.device, {"main": whole, "unlearn": whole}, torch.float32)
+    return network, build_updates(STAGE, network, runtime), batches
+
+
+def gradients(**engine: object) -> Tensor:
+    """All gradients of one step of unlearning."""
+    network, updates, batches = unlearning(**engine)
     outcomes = take_step(network, phases_of(STAGE.method), batches, updates)
     assert all(outcome.share.isfinite() for outcome in outcomes.values())
-    return torch.cat([p.grad.flatten() for part in parts.values() for p in part.parameters() if p.grad is not None])
+    parameters = [parameter for part in network.parts.values() for parameter in part.parameters()]
+    return torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+
+
+def parameters_of(part: nn.Module) -> Tensor:
+    """A copy of all parameters of a part."""
+    return nn.utils.parameters_to_vector(part.parameters()).detach().clone()
 
 
 @pytest.mark.parametrize(
@@ -65,6 +78,69 @@ def test_a_lever_stays_near_plain_float32(engine: dict[str, object], error: floa
     """Fused optimisers and channels last change digits of the gradient; half precision stays within its own."""
     plain, other = gradients(), gradients(**engine)
     assert (other - plain).norm() / plain.norm() < error
+
+
+def losses_of(config: RunConfig, steps: int = 3) -> list[dict[str, float]]:
+    """The losses of the first steps of unlearning."""
+    runtime = Runtime(config.engine)
+    job, stage = build(config, runtime), config.stages[1]
+    updates = build_updates(stage, job.network, runtime)
+    taken = [take_step(job.network, phases_of(stage.method), batches, updates) for batches in job.steps(0, steps)]
+    return [{name: outcome.share.item() for name, outcome in outcomes.items()} for outcomes in taken]
+
+
+def _compiled(_rank: int, _world: int, shards: Path, norm: str) -> None:
+    found, plain = (losses_of(tiny(shards, f"encoder.norm={norm}", f"engine.compile={on}")) for on in (True, False))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "nothing was compiled"
+    for ours, theirs in zip(found, plain, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)  # as the golden losses: Adam divides by gradients near zero
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("norm", ["group", "sync"])
+def test_compiled_layers_stay_near_eager_ones(norm: str, world: int, planted_shards: Path) -> None:
+    """Losses of three steps differ as float32 does when sums are taken in another order; gradients are reduced as without.
+
+    In processes of their own: the types that tests check at every call cannot be compiled.
+    """
+    assert end_of(start(world, _compiled, planted_shards, norm), 600) == [0] * world
+
+
+def _deterministic(_rank: int, _world: int, shards: Path) -> None:
+    torch.use_deterministic_algorithms(False)
+    config = tiny(shards, "engine.deterministic=true")
+    once, again = losses_of(config), losses_of(config)
+    assert once == again
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    with pytest.raises(RuntimeError, match="deterministic"):  # one of the few that a CPU refuses too
+        torch.zeros(2).put_(torch.tensor([0, 0]), torch.ones(2))
+    torch.use_deterministic_algorithms(False)
+    assert losses_of(tiny(shards)) == once  # on a CPU nothing is different
+
+
+def test_deterministic_refuses_what_does_not_repeat(planted_shards: Path) -> None:
+    """It gives the bits that a CPU gives anyway, and an operation that would not repeat raises."""
+    on_ranks(1, _deterministic, planted_shards)
+
+
+def test_every_loss_of_half_precision_has_a_scale_of_its_own() -> None:
+    """A gradient that overflows in one phase leaves out that phase's step and halves that phase's scale, no other's."""
+    network, updates, batches = unlearning(precision="fp16")
+    scales = {name: update.scaler.get_scale() for name, update in updates.items() if update.scaler}
+    assert set(scales) == {"task", "domain", "confusion"}
+    before = {part: parameters_of(module) for part, module in network.parts.items()}
+    honest = updates["domain"].backward
+    updates["domain"].backward = lambda share: honest(share * 1e38)  # type: ignore[method-assign]
+    outcomes = take_step(network, phases_of(STAGE.method), batches, updates)
+    assert {name: update.scaler.get_scale() / scales[name] for name, update in updates.items() if update.scaler} == {
+        "task": 1.0, "domain": 0.5, "confusion": 1.0,
+    }  # fmt: skip
+    assert outcomes["domain"].gradient == 0
+    moved = {part for part, module in network.parts.items() if not torch.equal(parameters_of(module), before[part])}
+    assert moved == {"encoder", "task_head"}
 
 
 def test_batch_norm_that_would_not_be_of_the_global_batch_is_refused(planted_shards: Path) -> None:
