@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ranks import on_ranks
 from safetensors.numpy import load_file
 from tiny_run import tiny
 
 from distunlearn.engine.train import train
 from distunlearn.errors import UserError
 from distunlearn.shard_format import MANIFEST
+from distunlearn.tracking import Tracker
 
 
 def lines(run: Path) -> list[dict[str, float]]:
@@ -32,6 +35,24 @@ def test_a_dead_server_changes_nothing(planted_shards: Path, tmp_path: Path, mon
         )
         assert all(np.array_equal(expected[name], found[name]) for name in expected)
     assert lines(tmp_path / "tracked") == lines(tmp_path / "untracked")
+
+
+def _track(rank: int, _world: int, shards: Path, folder: Path) -> None:
+    honest = Tracker.open
+
+    def noting(run: Path, **options: Any) -> Tracker:
+        (folder / f"{rank}").write_text(str(options["enabled"]))
+        return honest(run, **options | {"enabled": False})
+
+    Tracker.open = noting  # type: ignore[method-assign]
+    train(tiny(shards, "tracking.enabled=true", "stages.0.epochs=1", "stages.1.epochs=1"), folder / "run")
+
+
+@pytest.mark.distributed
+def test_only_rank_0_speaks_to_mlflow(planted_shards: Path, tmp_path: Path) -> None:
+    """Of two ranks that are told to track, the first opens a tracker that is enabled."""
+    on_ranks(2, _track, planted_shards, tmp_path)
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["True", "False"]
 
 
 def test_a_site_that_mlflow_would_refuse_is_refused_first(planted_shards: Path, tmp_path: Path) -> None:
