@@ -136,7 +136,7 @@ def as_table(found: list[dict[str, Any]]) -> str:
     rows = [
         "| weights averaged | error, years: "
         + ", ".join(SCANS)
-        + " | their mean | dearer than exact | scanner told | age alone |",
+        + " | their mean | more than exact | scanner told | age alone |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     exact = {line["seed"]: mean_error(line) for line in found if line["period"] == 1}
@@ -145,13 +145,14 @@ def as_table(found: list[dict[str, Any]]) -> str:
         by_site = " / ".join(f"{np.mean([line['error'][site] for line in of]):.2f}" for site in SCANS)
         dearer = [mean_error(line) - exact[line["seed"]] for line in of]
         name = "never: exact, every gradient is reduced" if period == 1 else f"every {period} steps"
+        more = f"{np.mean(dearer):+.2f} ({min(dearer):+.2f} to {max(dearer):+.2f})" if period > 1 else ""
         rows.append(
-            f"| {name} | {by_site} | {np.mean([mean_error(line) for line in of]):.2f} | "
-            f"{np.mean(dearer):+.2f} ({min(dearer):+.2f} to {max(dearer):+.2f}) | "
+            f"| {name} | {by_site} | {np.mean([mean_error(line) for line in of]):.2f} | {more} | "
             f"{np.mean([line['scanner'] for line in of]):.2f} | {np.mean([line['label'] for line in of]):.2f} |"
         )
-    constant = " / ".join(f"{np.mean([line['constant'][site] for line in found]):.2f}" for site in SCANS)
-    return "\n".join([*rows, f"| (the median of all ages) | {constant} | | | | |"])
+    constants = [np.mean([line["constant"][site] for line in found]) for site in SCANS]
+    constant = " / ".join(f"{error:.2f}" for error in constants)
+    return "\n".join([*rows, f"| (the median of all ages) | {constant} | {np.mean(constants):.2f} | | | |"])
 
 
 def mean_error(line: dict[str, Any]) -> float:

@@ -1,6 +1,6 @@
 """How a step scales over ranks, and where its time goes: weak and strong, waiting for data, communication.
 
-    OMP_NUM_THREADS=1 python benchmarks/scaling.py SHARDS [--ranks 1 2] [--batch 8] [--steps 8] [--preset authors] [--set …]
+    OMP_NUM_THREADS=1 python benchmarks/scaling.py SHARDS [--ranks 2] [--batch 24] [--steps 8] [--set …]
 
 Steps of unlearning of a real run on SHARDS, from its loader to its optimisers, on processes of this machine. Strong: the
 same global batch on more ranks. Weak: a batch that grows with them. `sending` is what DDP itself clocks between the
@@ -32,35 +32,39 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2])
+    parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--preset", default="authors")
+    parser.add_argument("--preset", default="demo")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     given = parser.parse_args()
     print(
         "| | ranks | batch | s a step | scans/s | CPU s a scan | to one rank | waiting for data | sending | in the open |"
     )
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for name, growing in (("strong", False), ("weak", True)):
-        alone = 0.0
-        for ranks in given.ranks:
-            batch = given.batch * (ranks if growing else 1)
-            fixed = (f"shards={given.shards}", f"data.batch={batch}", "tracking.enabled=false")
-            found = measured(load(None, preset=given.preset, overrides=(*fixed, *given.overrides)), ranks, given.steps)
-            a_scan = found["cpu"] / batch
-            alone = alone or a_scan
-            shares = (f"{100 * found[part] / found['step']:.1f} %" for part in ("waiting", "sending", "open"))
-            print(
-                f"| {name} | {ranks} | {batch} | {found['step']:.2f} | {batch / found['step']:.2f} | {a_scan:.3f} | "
-                f"{a_scan / alone:.2f} | {' | '.join(shares)} |",
-                flush=True,
-            )
+    rows = [("one rank", 1, given.batch)]
+    rows += [("strong", ranks, given.batch) for ranks in given.ranks]
+    rows += [("weak", ranks, given.batch * ranks) for ranks in given.ranks]
+    alone = 0.0
+    for name, ranks, batch in rows:
+        fixed = (f"shards={given.shards}", f"data.batch={batch}", "tracking.enabled=false")
+        found = measured(load(None, preset=given.preset, overrides=(*fixed, *given.overrides)), ranks, given.steps)
+        a_scan = found["cpu"] / batch
+        alone = alone or a_scan
+        shares = [f"{100 * found[part] / found['step']:.1f} %" for part in ("waiting", "sending", "open")]
+        told = " | ".join(shares if ranks > 1 else [shares[0], "", ""])
+        print(
+            f"| {name} | {ranks} | {batch} | {found['step']:.2f} | {batch / found['step']:.2f} | {a_scan:.3f} "
+            f"| {a_scan / alone:.2f} | {told} |",
+            flush=True,
+        )
 
 
 def measured(config: RunConfig, ranks: int, steps: int) -> Found:
     """Seconds a step on so many ranks: means over ranks, except `cpu`, which is the sum."""
-    launch = LaunchConfig(1, 1, ranks, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="forkserver")
+    launch = LaunchConfig(
+        1, 1, ranks, run_id="scaling", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="forkserver"
+    )
     found = elastic_launch(launch, on_rank)(config.model_dump(), steps).values()
     return {name: sum(each[name] for each in found) / (1 if name == "cpu" else ranks) for name in next(iter(found))}
 

@@ -30,11 +30,16 @@ class Averaging:
             average_parameters(iter(moments), group.WORLD)  # type: ignore[arg-type]  # any tensor will do
 
     def _moments(self) -> list[Tensor]:
-        """What Adam and the like remember; averaged too, so that one rank's checkpoint stands for all."""
-        return [
-            value
+        """What Adam and the like remember; averaged too, so that one rank's checkpoint stands for all.
+
+        In the order of the parameters: the optimiser's own is that in which a checkpoint was read, which differs
+        between ranks.
+        """
+        states = [
+            update.optimiser.state[parameter]
             for update in self._updates.values()
-            for state in update.optimiser.state.values()
-            for key, value in state.items()
-            if isinstance(value, Tensor) and key != "step"
+            for parameter in update.parameters
+            if parameter in update.optimiser.state
         ]
+        values = [state[key] for state in states for key in sorted(state) if key != "step"]
+        return [value for value in values if isinstance(value, Tensor)]
