@@ -13,7 +13,7 @@ from tiny_run import set_options
 
 from distunlearn.cli import app
 from distunlearn.experiments import conclude
-from distunlearn.run_folder import METRICS, STATUS
+from distunlearn.run_folder import ENVIRONMENT, METRICS, STATUS
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
@@ -39,6 +39,13 @@ def state(run: Path) -> str:
     return str(json.loads(path.read_text())["state"]) if path.exists() else "not begun"
 
 
+def wait_until_begun(run: Path, since: float) -> None:
+    """Until a process that was started since then has entered the run folder."""
+    path = run / ENVIRONMENT
+    while not path.exists() or path.stat().st_mtime < since:
+        time.sleep(0.01)
+
+
 def assert_same(run: Path, quiet: Path) -> None:
     """Weights of both stages and every figure, bit for bit."""
     for stage in ("standard", "unlearning"):
@@ -52,16 +59,17 @@ def assert_same(run: Path, quiet: Path) -> None:
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
     world: int, planted_shards: Path, tmp_path: Path
 ) -> None:
-    """One rank or all of them, one to three times a trial, anywhere between the start and the end of training."""
+    """One rank or all of them, one to three times a trial, anywhere between the beginning and the end of training."""
     draw, quiet, inside = random.Random(world), tmp_path / "quiet", 0
-    began = time.time()
     on_ranks(world, _command, planted_shards, quiet)
-    training = json.loads((quiet / STATUS).read_text())["time"] - began
+    training = json.loads((quiet / STATUS).read_text())["time"] - (quiet / ENVIRONMENT).stat().st_mtime
     for trial in range(TRIALS[world]):
         run = tmp_path / f"trial-{trial}"
         for _ in range(draw.randint(1, 3)):
+            since = time.time()
             ranks = start(world, _command, planted_shards, run, log=tmp_path / f"log-{trial}")
-            time.sleep(draw.uniform(0.1, 1) * training)
+            wait_until_begun(run, since)
+            time.sleep(draw.uniform(0, training))
             inside += state(run) == "running"
             for victim in ranks if draw.random() < 0.5 else [draw.choice(ranks)]:
                 victim.kill()
