@@ -76,4 +76,4 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
             end_of(ranks, 60)
         on_ranks(world, _command, planted_shards, run)
         assert_same(run, quiet)
-    assert inside >= TRIALS[world], "hardly any kill fell into the training"
+    assert inside >= TRIALS[world] / 2, "hardly any kill fell into the training"
