@@ -78,6 +78,10 @@ class Segmentation(Strict):
     """How many scans have one."""
 
 
+Range = tuple[float, float]
+"""Least and greatest."""
+
+
 class Manifest(Strict):
     """One site's shards; `Manifest.read` refuses another schema by name."""
 
@@ -98,6 +102,9 @@ class Manifest(Strict):
     segmentation: Segmentation | None = None
     simulated: bool = False
     """Whether any scan is of nobody, by the description of its data set; reports then say so."""
+    voxel_mm: tuple[Range, ...] = ()
+    """Least and greatest size of a voxel of the files of split train, along each axis of the volume; none of features.
+    A trained model warns of a new scan that lies outside."""
 
     @property
     def columns(self) -> tuple[str, ...]:

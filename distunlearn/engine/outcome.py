@@ -12,11 +12,11 @@ from torch import Tensor
 from distunlearn.engine.job import Job
 from distunlearn.engine.record import Record
 from distunlearn.evaluate.age_bias import fit_corrections
-from distunlearn.evaluate.applicability import Seen, ranges
+from distunlearn.evaluate.applicability import Seen, ranges, voxel_ranges
 from distunlearn.evaluate.model import save_model
 from distunlearn.evaluate.predictions import Predictions, predict, write_predictions
 from distunlearn.run_folder import MODEL, SCANS
-from distunlearn.shard_format import MISSING, SPLITS
+from distunlearn.shard_format import MISSING, SPLITS, Range
 
 
 @torch.inference_mode()
@@ -96,10 +96,17 @@ def finish_stage(job: Job, record: Record, stage: str) -> None:
         if job.runtime.is_main:
             folder = record.run / stage
             write_predictions(folder, job.study, Predictions.unpacked(rows, len(model.task.columns)), model.task)
-            fitted = {"corrections": fit_corrections(folder, model.task), "looks": ranges(ends)}
+            seen_of_files = {"looks": ranges(ends), "voxel_mm": voxel_ranges(_voxel_sizes(job))}
+            fitted = {"corrections": fit_corrections(folder, model.task), **seen_of_files}
             save_model(folder / MODEL, model.card.model_copy(update=fitted), model.parts)
     model.set_training(True)
     job.runtime.wait()
+
+
+def _voxel_sizes(job: Job) -> list[tuple[Range, ...]]:
+    """Of every site that some role trains on."""
+    counts = zip(*(chosen.counts for chosen in job.chosen.values()), strict=True)
+    return [job.study.voxel_mm[site] for site, of_roles in zip(job.study.sites, counts, strict=True) if any(of_roles)]
 
 
 def _write_own(job: Job, record: Record, stage: str, rows: Float[Tensor, "n K"]) -> None:

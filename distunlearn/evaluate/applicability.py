@@ -1,18 +1,19 @@
-"""Does a new scan look like those of the training? What its prepared volume shows of its geometry and intensity.
+"""Does a new scan look like those of the training? Its voxel size, and what its prepared volume shows.
 
-Every scan is resized to the same grid, so that a field of view or a voxel size unlike the training's shows there: in how
-much of the grid the head fills, and in how rough neighbouring voxels are along each axis.
+Every scan is resized to the same grid, so that a field of view unlike the training's shows there: in how much of the
+grid the head fills, and in how rough neighbouring voxels are along each axis.
 
 Dimensions: `B` scans, `L` looks.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from distunlearn.batch import Batch
+from distunlearn.shard_format import Range
 
 LOOKS = {
     "extent_x": "geometry: the head's share of the volume from left to right",
@@ -30,7 +31,9 @@ LOOKS = {
 MARGIN = 0.25
 """Of the range of the training scans, by which a new one may lie outside it unremarked."""
 
-Range = tuple[float, float]
+AXES = ("from left to right", "from back to front", "from bottom to top")
+COARSER = 1.25
+"""How many times larger than any in training, or smaller, a voxel may be unremarked."""
 
 
 def looks(volume: Float[Tensor, "B 1 W H D"]) -> Float[Tensor, "B L"]:
@@ -81,6 +84,22 @@ def ranges(ends: Float[Tensor, "n L"]) -> dict[str, Range]:
     return {
         name: (float(column.min()), float(column.max())) for name, column in zip(LOOKS, ends.T.double(), strict=True)
     }
+
+
+def voxel_ranges(sites: Sequence[tuple[Range, ...]]) -> tuple[Range, ...]:
+    """The range of voxel sizes along each axis over sites; none if some site does not know its own."""
+    if not all(sites):
+        return ()
+    return tuple((min(low for low, _ in axis), max(high for _, high in axis)) for axis in zip(*sites, strict=True))
+
+
+def unlike_voxels(voxel_mm: Sequence[float], training: Sequence[Range]) -> list[str]:
+    """A warning for each axis along which a scan's voxels are much larger or smaller than any of the training's."""
+    return [
+        f"geometry: voxels are {size:.3g} mm {axis}, {low:.3g} to {high:.3g} in training"
+        for size, axis, (low, high) in zip(voxel_mm, AXES, training, strict=False)
+        if not low / COARSER <= size <= high * COARSER
+    ]
 
 
 def unlike(found: Float[Tensor, " L"], training: dict[str, Range]) -> list[str]:

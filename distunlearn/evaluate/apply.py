@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distunlearn.errors import UserError
-from distunlearn.evaluate.applicability import looks, unlike
+from distunlearn.evaluate.applicability import looks, unlike, unlike_voxels
 from distunlearn.evaluate.model import Model, ModelCard, load_model
 from distunlearn.prepare.config import Orientation, PrepareConfig, Preprocessing
 from distunlearn.prepare.sources.scans import Scan
@@ -109,10 +109,11 @@ def _results(model: Model, good: Sequence[tuple[Path, Prepared]]) -> list[Result
     output, features = model(volume)
     predicted, look, features = model.task.predict(output).cpu(), looks(volume).cpu(), features.cpu()
     found = []
-    for index, (path, _) in enumerate(good):
+    for index, (path, prepared) in enumerate(good):
         named = dict(zip(model.task.predicted, predicted[index].tolist(), strict=True))
         corrected = {name: fit.apply(named[name]) for name, fit in model.card.corrections.items()}
-        warnings = (*unlike(look[index], model.card.looks), *_extrapolated(model.card, named))
+        voxels = unlike_voxels(prepared.voxel_mm, model.card.voxel_mm)
+        warnings = (*voxels, *unlike(look[index], model.card.looks), *_extrapolated(model.card, named))
         found.append(Result(path, named, corrected, warnings, features[index]))
     return found
 
@@ -137,6 +138,8 @@ def remarks(card: ModelCard) -> list[str]:
         found.append(
             "this model does not know what its training scans looked like; geometry and intensity go unchecked"
         )
+    elif not card.voxel_mm:
+        found.append("this model does not know the voxel sizes of its training scans; they go unchecked")
     return found
 
 

@@ -62,6 +62,8 @@ def _model(card: ModelCard) -> dict[str, Any]:
         "unlearned": ", ".join(confound.name for confound in card.confounds),
         "shape of a scan": " × ".join(map(str, card.shape)),
     }
+    voxels = " × ".join(f"{low:g} to {high:g}" for low, high in card.voxel_mm) or "not known"
+    told |= {"voxel sizes of the training's files, mm": voxels}
     return told | {f"{name} of training": f"{low:g} to {high:g}" for name, (low, high) in card.target_range.items()}
 
 

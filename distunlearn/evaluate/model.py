@@ -27,6 +27,7 @@ from distunlearn.models import (
     build_encoder,
 )
 from distunlearn.run_folder import read_json, write_json
+from distunlearn.shard_format import Range
 from distunlearn.streaming.manifest import Study
 from distunlearn.strict import Strict
 from distunlearn.tasks import TASKS, Task, TaskConfig
@@ -62,6 +63,8 @@ class ModelCard(Strict):
     """Range of what the training volumes look like, see `evaluate.applicability`."""
     simulated: bool = False
     """Whether scans of the study were simulated: the model then says nothing of real brains."""
+    voxel_mm: tuple[Range, ...] = ()
+    """Least and greatest voxel size of the training's files along each axis of the volume; none where not known."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
 from distunlearn.errors import UserError
-from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, SEGMENTATION_COLUMNS, TABLE, Manifest, ShardEntry
+from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, SEGMENTATION_COLUMNS, TABLE, Manifest, Range, ShardEntry
 from distunlearn.streaming.access import Access
 from distunlearn.streaming.sites import site_names, why_missing
 from distunlearn.streaming.table import NOT_DRAWN, as_numbers, parse_table
@@ -47,6 +47,8 @@ class Study:
     """Values of the segmentations of all hosted sites; none without segmentations."""
     access: Access
     """How the bytes of the shards are reached."""
+    voxel_mm: dict[str, tuple[Range, ...]]
+    """Of each hosted site: least and greatest voxel size of its training scans' files along each axis, where known."""
     simulated: bool = False
     """Whether any scan of the hosted sites was simulated."""
 
@@ -106,6 +108,7 @@ def read_study(
         preprocessing=first.preprocessing, preprocessing_digest=first.preprocessing_digest, access=access,
         classes=tuple(sorted({value for m in manifests if m.segmentation for value in m.segmentation.classes})),
         simulated=any(m.simulated for m in manifests),
+        voxel_mm={m.site: m.voxel_mm for m in manifests},
     )  # fmt: skip
 
 

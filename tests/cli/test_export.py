@@ -93,6 +93,7 @@ def test_the_card_says_what_is_known_and_what_is_not(planted_run: Path, tmp_path
     assert "Membership was not audited" in before
     assert "| beta | 11 | < 5 | < 5 |" in before
     assert "keep_every: 2" in before
+    assert "files, mm: 1 to 1 × 1 to 1 × 1 to 1" in before
     assert "3 people for validation, and 20 are needed" in before
     audit(run / STAGE, resamples=50)
     probe = {"verdict": "told", "sentence": "The scanner is told."}

@@ -10,7 +10,7 @@ import torch
 
 from distunlearn.errors import UserError
 from distunlearn.evaluate.age_bias import Correction
-from distunlearn.evaluate.applicability import looks, ranges, unlike
+from distunlearn.evaluate.applicability import looks, ranges, unlike, voxel_ranges
 from distunlearn.evaluate.apply import Bad, Effort, Result, apply_model, load_for_scans, predictions, remarks
 from distunlearn.evaluate.model import Model
 
@@ -95,6 +95,47 @@ def test_scans_unlike_the_training_are_warned_of(
     (found,) = apply_model(model, [path])
     assert isinstance(found, Result)
     assert any(warning.startswith(word) for warning in found.warnings), found.warnings
+
+
+@pytest.mark.parametrize(
+    ("zooms", "axes", "warning"),
+    [
+        ((1, 1, 3), (0, 1, 2), "geometry: voxels are 3 mm from bottom to top, 1 to 1 in training"),
+        ((3, 1, 1), (2, 0, 1), "geometry: voxels are 3 mm from bottom to top, 1 to 1 in training"),
+        ((0.7, 1, 1), (0, 1, 2), "geometry: voxels are 0.7 mm from left to right, 1 to 1 in training"),
+        ((1.2, 0.85, 1), (0, 1, 2), None),
+    ],
+)
+def test_voxel_sizes_unlike_the_training_are_warned_of(
+    model: Model,
+    scans: list[Path],
+    tmp_path: Path,
+    zooms: tuple[float, ...],
+    axes: tuple[int, ...],
+    warning: str | None,
+) -> None:
+    """By the axis of the head, whatever the order in the file; a fifth more or less passes."""
+    affine = np.zeros((4, 4))
+    affine[[*axes, 3], range(4)] = [*zooms, 1]
+    path = tmp_path / "other.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(scans[0]).dataobj), affine), path)  # type: ignore[attr-defined]
+    (found,) = apply_model(model, [path])
+    assert isinstance(found, Result)
+    assert [word for word in found.warnings if "voxels are" in word] == ([warning] if warning else [])
+
+
+def test_a_model_that_knows_no_voxel_sizes_says_so(model: Model) -> None:
+    """Such as one of an earlier version: nothing goes unchecked in silence."""
+    older = model.card.model_copy(update={"voxel_mm": ()})
+    assert any("voxel sizes" in remark for remark in remarks(older))
+    assert not any("voxel sizes" in remark for remark in remarks(model.card))
+
+
+def test_the_range_of_voxel_sizes_covers_the_sites() -> None:
+    """Least and greatest over all of them; unknown as soon as one site's are."""
+    one, other = ((1.0, 1.0), (1.0, 1.2)), ((0.9, 0.9), (1.1, 1.1))
+    assert voxel_ranges([one, other]) == ((0.9, 1.0), (1.0, 1.2))
+    assert voxel_ranges([one, ()]) == ()
 
 
 def test_looks_do_not_hang_on_the_batch() -> None:

@@ -7,7 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset as wds
-from scans_on_disk import bids_site, manifest_of, nifti, npy, read_rows, read_values, run, save, scan_file, tree
+from scans_on_disk import (
+    bids_site,
+    gz,
+    manifest_of,
+    nifti,
+    npy,
+    read_rows,
+    read_values,
+    run,
+    save,
+    scan_file,
+    tree,
+    voxels,
+)
 
 from distunlearn.errors import UserError
 from distunlearn.prepare import TooManyRefusedError, prepare_scan
@@ -138,6 +151,20 @@ def test_running_again_changes_nothing_and_a_changed_scan_only_its_shard(tmp_pat
     after = tree(site)
     changed = {name for name in before if before[name] != after[name]}
     assert len([name for name in changed if name.endswith(".tar")]) == 1
+
+
+def test_the_manifest_knows_the_voxel_sizes_of_the_training_scans(tmp_path: Path) -> None:
+    """Along right, front and top, over split train alone, the same when shards are found again."""
+    bids = bids_site(tmp_path / "siteA")
+    table = tmp_path / "splits.tsv"
+    table.write_text(
+        "participant_id\tsplit\n" + "".join(f"{n:02d}\t{'test' if n == 1 else 'train'}\n" for n in range(8))
+    )
+    for n, zooms in {1: (5.0, 2, 2, 1), 2: (2.0, 2, 3, 1)}.items():
+        save(bids / f"sub-{n:02d}/ses-1/anat/sub-{n:02d}_ses-1_T1w.nii.gz", gz(nifti(voxels(n), np.diag(zooms))))
+    for _ in range(2):
+        run([bids], tmp_path / "out", split_file=table)
+        assert manifest_of(tmp_path / "out/siteA").voxel_mm == ((2.0, 2.0), (2.0, 2.0), (2.0, 3.0))
 
 
 def test_a_damaged_or_missing_shard_is_written_again(tmp_path: Path) -> None:

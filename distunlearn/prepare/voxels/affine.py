@@ -58,6 +58,13 @@ def _stated(header: Any, axes: str) -> Affine:
     return _usable(affine, "pixdim")
 
 
+def voxel_sizes(affine: Affine) -> tuple[float, float, float]:
+    """Millimetres of a voxel along right, anterior, superior: the axes of `canonical`."""
+    order = np.argsort(io_orientation(affine)[:, 0])
+    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))[order].round(4).tolist()
+    return x, y, z
+
+
 def _coded(header: Any, name: str) -> Affine | None:
     if f"{name}_code" not in header.keys() or int(header[f"{name}_code"]) <= 0:  # noqa: SIM118 - a header is no dict
         return None

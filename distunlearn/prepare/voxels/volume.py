@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int16, Num, UInt8
 from distunlearn.errors import UserError
 from distunlearn.prepare.config import Orientation, Preprocessing
 from distunlearn.prepare.refusal import Refusal
-from distunlearn.prepare.voxels.affine import canonical
+from distunlearn.prepare.voxels.affine import canonical, voxel_sizes
 from distunlearn.prepare.voxels.brain import extract_brain
 from distunlearn.prepare.voxels.grid import WHOLE, head_box, resample
 from distunlearn.prepare.voxels.nifti import Image, read_nifti
@@ -32,6 +32,8 @@ class Volume:
     mean: float
     """Mean intensity before normalisation, in the units of the file."""
     sd: float
+    voxel_mm: tuple[float, float, float]
+    """Size of a voxel of the file along the volume's axes."""
     segmentation: UInt8[np.ndarray, "W H D"] | None = None
 
     @property
@@ -68,7 +70,8 @@ def prepare_volume(
     if segmentation:
         drawn = read_nifti(segmentation, orientation_from=orientation_from)
         labels = prepare_segmentation(drawn, image, box, preprocessing)
-    return Volume(stored, scale, image.slope * mean + image.intercept, image.slope * sd, labels)
+    mm = voxel_sizes(image.affine)
+    return Volume(stored, scale, image.slope * mean + image.intercept, image.slope * sd, mm, labels)
 
 
 def prepare_scan(path: Path, preprocessing: dict[str, Any]) -> Float32[np.ndarray, "W H D"]:

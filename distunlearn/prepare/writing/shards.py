@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from distunlearn.shard_format import (
     LABELS_SUFFIX,
     MISSING,
     SEGMENTATION_SUFFIX,
+    Range,
     ShardEntry,
     Split,
     shard_name,
@@ -53,6 +54,8 @@ class ShardRecord:
     dropped: tuple[Dropped, ...]
     classes: tuple[int, ...] = ()
     """Values that occur in its segmentations."""
+    voxel_mm: tuple[Range, ...] = ()
+    """Least and greatest size of a voxel of its files, along each axis."""
 
 
 def plan_shards(
@@ -81,7 +84,8 @@ def find_shard(plan: ShardPlan, folder: Path, records: Path) -> ShardRecord | No
         dropped = tuple(_dropped(samples[key], rule, reason) for key, rule, reason in values["dropped"])
         if entry and file_digest(folder / entry.name) != entry.xxh3:
             return None
-        return ShardRecord(entry, tuple(map(tuple, values["rows"])), dropped, tuple(values["classes"]))
+        rows, voxels = tuple(map(tuple, values["rows"])), tuple(map(tuple, values["voxel_mm"]))
+        return ShardRecord(entry, rows, dropped, tuple(values["classes"]), voxels)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -93,12 +97,14 @@ def write_shard(plan: ShardPlan, folder: Path, records: Path, prepare: Prepare) 
     rows: list[tuple[str, ...]] = []
     dropped: list[tuple[Sample, Prepared]] = []
     classes: set[int] = set()
+    voxels: list[tuple[float, ...]] = []
     with whole_file(path) as stream, closing(Tar(stream)) as tar:
         for sample, prepared in _prepared(plan, prepare):
             if prepared.array is None:
                 dropped.append((sample, prepared))
                 continue
             rows.append(_add(tar, plan, sample, prepared))
+            voxels.append(prepared.voxel_mm)
             classes.update([] if prepared.segmentation is None else np.unique(prepared.segmentation).tolist())
     entry = None
     if rows:
@@ -107,10 +113,13 @@ def write_shard(plan: ShardPlan, folder: Path, records: Path, prepare: Prepare) 
     else:
         path.unlink()
     refusals = tuple(_dropped(sample, prepared.rule, prepared.reason) for sample, prepared in dropped)
-    record = ShardRecord(entry, tuple(rows), refusals, tuple(sorted(classes)))
+    record = ShardRecord(entry, tuple(rows), refusals, tuple(sorted(classes)), ranges(voxels))
     # Without the source's names: even the private records are no list of who was scanned.
     reasons = [[sample.key, prepared.rule, prepared.reason] for sample, prepared in dropped]
-    written = {"entry": entry and entry.model_dump(), "rows": rows, "dropped": reasons, "classes": record.classes}
+    written = {
+        "entry": entry and entry.model_dump(), "rows": rows, "dropped": reasons,
+        "classes": record.classes, "voxel_mm": record.voxel_mm,
+    }  # fmt: skip
     write_private(_note(plan, records), json.dumps(written))
     return record
 
@@ -121,6 +130,11 @@ def sample_digest(sample: Sample) -> str:
     paths = [file for path in (scan.path, scan.segmentation) if path for file in dict.fromkeys(files_of(path))]
     files = [[str(path), _fingerprint(path)] for path in paths]
     return _digest([sample.key, sample.subject, sample.session, sample.split, sample.labels, files, scan.features])
+
+
+def ranges(figures: Iterable[Sequence[float]]) -> tuple[Range, ...]:
+    """Least and greatest of each figure over all rows."""
+    return tuple((min(column), max(column)) for column in zip(*figures, strict=True))
 
 
 def _prepared(plan: ShardPlan, prepare: Prepare) -> Iterator[tuple[Sample, Prepared]]:

@@ -10,10 +10,10 @@ from distunlearn.prepare.assign import Sample
 from distunlearn.prepare.origin import is_simulated
 from distunlearn.prepare.refusal import Refusal
 from distunlearn.prepare.writing.disk import file_digest, whole_file
-from distunlearn.prepare.writing.shards import ShardRecord, find_shard, plan_shards, write_shard
+from distunlearn.prepare.writing.shards import ShardRecord, find_shard, plan_shards, ranges, write_shard
 from distunlearn.prepare.writing.work import Prepare
 from distunlearn.progress import Advance
-from distunlearn.shard_format import MANIFEST, TABLE, Counts, Manifest, Segmentation, preprocessing_digest
+from distunlearn.shard_format import MANIFEST, TABLE, Counts, Manifest, Range, Segmentation, preprocessing_digest
 
 
 @dataclass
@@ -68,7 +68,8 @@ def finish_site(job: SiteJob, refused_before: Mapping[str, int]) -> Counts:
         site=job.site, kind=job.kind, shape=job.shape, dtype="int16" if job.kind == "volume" else "float32",
         preprocessing=job.preprocessing, preprocessing_digest=preprocessing_digest(job.preprocessing),
         shards=tuple(record.entry for record in job.records if record.entry),
-        table_xxh3="", labels=job.labels, counts=counts, segmentation=_segmentation(job), simulated=_simulated(job),
+        table_xxh3="", labels=job.labels, counts=counts, segmentation=_segmentation(job),
+        simulated=_simulated(job), voxel_mm=_voxel_sizes(job),
     )  # fmt: skip
     table = "".join("\t".join(row) + "\n" for row in [manifest.columns, *rows])
     _write_if_new(job.folder / TABLE, table.encode())
@@ -87,6 +88,12 @@ def _segmentation(job: SiteJob) -> Segmentation | None:
 
 def _simulated(job: SiteJob) -> bool:
     return any(is_simulated(folder) for folder in {s.scan.path.absolute().parent for s in job.samples if s.scan.path})
+
+
+def _voxel_sizes(job: SiteJob) -> tuple[Range, ...]:
+    train = [record.voxel_mm for record in job.records if record.entry and record.entry.split == "train"]
+    ends = [[range_[end] for range_ in shard] for shard in train for end in (0, 1)]
+    return ranges(ends)
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

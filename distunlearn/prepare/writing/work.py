@@ -32,6 +32,8 @@ class Prepared:
     scale: float = 1.0
     mean: float = 0.0
     sd: float = 1.0
+    voxel_mm: tuple[float, ...] = ()
+    """Size of a voxel of the file along the volume's axes; none of features."""
     rule: str = ""
     reason: str = ""
 
@@ -51,7 +53,9 @@ def prepare_one(scan: Scan, config: PrepareConfig) -> Prepared:
             orientation_from=config.orientation_from,
             segmentation=scan.segmentation,
         )
-        return Prepared(volume.stored, volume.segmentation, volume.scale, volume.mean, volume.sd)
+        return Prepared(
+            volume.stored, volume.segmentation, volume.scale, volume.mean, volume.sd, voxel_mm=volume.voxel_mm
+        )
     except UserError:
         raise
     except Refusal as refusal:
