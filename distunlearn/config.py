@@ -56,6 +56,7 @@ class StageConfig(Strict):
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     """One optimiser a phase, kept over the whole stage."""
     weight_decay: float = 0.0
+    """Of the optimisers; with adamw apart from the gradient."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     """How the learning rates fall to zero over the stage, if they do."""
     warmup_epochs: float = Field(0.0, ge=0)
@@ -121,7 +122,9 @@ class TrackingConfig(Strict):
     """MLflow."""
 
     enabled: bool = True
+    """Mirror the run to MLflow while it trains; `distunlearn sync` does it afterwards, too."""
     experiment: str = "distunlearn"
+    """MLflow experiment that the run goes into; MLFLOW_EXPERIMENT_NAME wins."""
     run_name: str | None = None
     """Name of the run; that of its folder if not given."""
     tags: dict[str, str] = Field(default_factory=dict)
@@ -136,6 +139,7 @@ class RunConfig(Strict):
     sites: tuple[str, ...] | None = None
     """Sites of the run, in the order of their domains; all sites of the folder if not given."""
     seed: int = 0
+    """Of first weights, of the order of scans and of dropout."""
     task: TaskConfig = RegressionConfig()
     encoder: EncoderConfig = VggConfig()
     task_head: HeadConfig = HeadConfig()

@@ -27,6 +27,7 @@ class ConfoundKind(Strict):
     and confused like sites; continuous: the head predicts the standardised number, and is confused when it answers the
     mean."""
     bins: int = Field(5, gt=1)
+    """binned: how many classes."""
     cuts: tuple[float, ...] | None = Field(None, min_length=1)
     """categorical: the values, sorted; binned: the inner borders. For a federated run, in which no process sees all
     scans; found in the training scans if not given."""

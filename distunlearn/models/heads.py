@@ -27,6 +27,7 @@ class DomainHeadConfig(HeadConfig):
     """One domain head or several, on the feature layer and on further layers of the encoder."""
 
     dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of hidden values dropped while training; the authors'."""
     ensemble: int = Field(1, gt=0)
     """Heads a layer, which differ in their first weights; losses are their mean, so that the encoder has to fool all."""
     layers: tuple[str, ...] = ()

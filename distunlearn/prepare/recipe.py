@@ -23,7 +23,9 @@ class Expected(Strict):
     """What the data set's own description says that there is."""
 
     subjects: int | None = None
+    """People."""
     scans: int | None = None
+    """Of all their sessions and runs."""
     of: str = ""
     """Of which release or collection, where there are several."""
 
@@ -35,11 +37,13 @@ class Recipe(Strict):
     about: str
     """One or two sentences: who was scanned, where, on what."""
     url: str
+    """Page of the data set."""
     access: Literal["open", "registration", "application"]
     """How it is got: downloaded, after an agreement, or after an application."""
     terms: str
     """The terms of use, in short; what counts is what the data set's own page says."""
     cite: str
+    """What to cite."""
     verified: bool
     """True only where the recipe was tried on the real files of the whole data set."""
     tried: str
@@ -53,6 +57,7 @@ class Recipe(Strict):
     expect: dict[str, Expected] = Field(default_factory=dict)
     """Counts a site, and of all sites under `total`."""
     notes: str = ""
+    """What else to know before training on it."""
 
     @field_validator("settings")
     @classmethod
