@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 export MLFLOW_DISABLE_TELEMETRY := true
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env demo test lint types imports unit test-slow bench clean
+.PHONY: env demo docs test lint types imports unit test-slow bench clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -22,6 +22,15 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	BIN=$(BIN) QUICK=$(QUICK) sh launch/demo.sh
+
+# The documentation as a site; every warning is an error. Its tools are installed when it is asked for first.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --fresh-env docs site
+	@echo "site/index.html"
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs --constraint constraints.txt
+	@touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -45,4 +54,4 @@ bench: $(READY)
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
 
 clean:
-	rm -rf demo demo-quick .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo demo-quick site .pytest_cache .mypy_cache .ruff_cache .hypothesis
