@@ -13,6 +13,8 @@ from planted_study import write_scans
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 HOW_TO = [page for page in PAGES if page.parent.name == "how-to" and any(b.language == "sh" for b in blocks(page))]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+STREAMING = ROOT / "docs" / "streaming.md"
 HEADINGS = {"path": "file", "subject": "who", "site": "scanner", "age": "AGE", "sex": "sex"}
 
 
@@ -49,3 +51,18 @@ def test_a_how_to_page_is_followed(page: Path, lab: Path) -> None:
     for run in runs:
         assert '"state": "finished"' in (run / "STATUS.json").read_text()
         assert (run / "report.html").is_file()
+
+
+def test_the_tutorial_is_followed(tmp_path: Path) -> None:
+    """From a BIDS folder to a prediction of people who were never seen; then the Python of `streaming.md` on its shards."""
+    follow(script(TUTORIAL), tmp_path)
+    with (tmp_path / "ages.tsv").open(newline="") as file:
+        told = list(csv.DictReader(file, delimiter="\t"))
+    assert len(told) == 3
+    assert all(10 < float(row["age"]) < 110 and row["refused"] == "n/a" for row in told)
+    assert len((tmp_path / "features.tsv").read_text().splitlines()) == 4
+    card = (tmp_path / "handed-over" / "README.md").read_text()
+    assert "Nobody has probed" not in card
+    assert "membership inference: AUC" in card
+    (example,) = [block.text for block in blocks(STREAMING) if block.language == "python"]
+    follow(f"{sys.executable} - << 'END-OF-BLOCK'\n{example}END-OF-BLOCK\n", tmp_path)
