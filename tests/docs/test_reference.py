@@ -35,7 +35,7 @@ def test_an_entry_says_kind_bounds_default_and_meaning(settings: ModuleType) -> 
     page = "\n\n".join(settings.sections(RunConfig))
     for expected in (
         "`batch` · whole number, > 0 · default `16`\n: Scans in a batch, over all ranks; every batch holds every site.",
-        "`precision` · `'no'` or `bf16` or `fp16` · default `'no'`",
+        "`compression` · `none` or `bf16` or `powersgd` · default `none`",
         "`shards` · text · **needed**",
         "## `task`, `name: regression`",
         "## `confounds.NAME.unlearn`, `data.main`, `data.unlearn`",
