@@ -30,7 +30,6 @@ LOOKS = {
 """What is looked at, and what it is called in a warning."""
 MARGIN = 0.25
 """Of the range of the training scans, by which a new one may lie outside it unremarked."""
-
 AXES = ("from left to right", "from back to front", "from bottom to top")
 COARSER = 1.25
 """How many times larger than any in training, or smaller, a voxel may be unremarked."""
