@@ -14,6 +14,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("
 PAGES = [page for page in PAGES if page.parent.name != "reference"]
 SHELL = ("", "sh", "text")
 """Languages of blocks that hold commands: indented; run by a test; only shown."""
+OPTIONAL = re.compile(r"\[(--[^\]]*)\]")
+"""How a page says that an option may be left out."""
 PASSED_ON = {
     "train.sbatch": ("train", 0),
     "elastic.sh": ("train", 0),
@@ -59,7 +61,7 @@ def commands(text: str) -> Iterator[list[str]]:
     for line in text.replace("\\\n", " ").splitlines():
         if not re.search(r"\bdistunlearn\b|\.sbatch|\.sh\b", line):
             continue
-        words = shlex.split(line, comments=True)
+        words = shlex.split(OPTIONAL.sub(r"\1", line), comments=True)
         for place, word in enumerate(words):
             if word == "distunlearn":
                 yield words[place + 1 :]
