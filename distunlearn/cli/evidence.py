@@ -98,10 +98,13 @@ def compare(
 
 
 def reproduce(
-    suite: Annotated[str, typer.Argument(help="table1, table2 or leave-one-out.")],
+    suite: Annotated[str, typer.Argument(help="table1, table2, leave-one-out or bar.")],
     out: Annotated[Path, typer.Option(help="Folder of the suite; one that was begun goes on.")],
     *,
-    shards: Annotated[Path | None, typer.Option(help="Folder that `distunlearn shard` wrote.")] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `distunlearn shard` wrote; `{seed}` in it gives every seed a split of its own."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with network and stages of every row.")] = None,
     preset: Annotated[str | None, typer.Option(help="One that comes with the package: demo, authors, …")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key.inner=value; may be given again.")] = None,
@@ -114,10 +117,18 @@ def reproduce(
         str, typer.Option(help="Table 2: widths of the overlap in years, comma-separated.")
     ] = "5,10,15",
     seeds: Annotated[int, typer.Option(min=1, help="How often each row is trained.")] = 3,
+    rows: Annotated[
+        str | None, typer.Option(help="Ids of the rows to train, comma-separated; `*` stands for anything.")
+    ] = None,
+    groups: Annotated[int, typer.Option(min=1, help="Bar: groups of sites, each left out once.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Bar: seeds of the trainings without a group.")] = 1,
     nproc: Annotated[int | None, typer.Option(min=1, help="Processes of each training.")] = None,
     full: Annotated[bool, typer.Option("--full", help="All probes instead of the quick ones.")] = False,
     table_only: Annotated[
         bool, typer.Option("--table-only", help="Train nothing; write the table of what is there.")
+    ] = False,
+    write_only: Annotated[
+        bool, typer.Option("--write-only", help="Train nothing; write each training's configuration, for a job array.")
     ] = False,
 ) -> None:
     """Run a table of the paper, row by row; what is done is not run again. The table is rebuilt from files alone."""
@@ -125,13 +136,18 @@ def reproduce(
 
     if not table_only:
         from distunlearn.config import load
+        from distunlearn.experiments import reproduce as suites
         from distunlearn.experiments.choose import choose
-        from distunlearn.experiments.reproduce import reproduce as run_suite
 
         given = [] if shards is None else [f"shards={shards}"]
         base = load(config, preset=preset, overrides=(*given, *(overrides or ())))
-        chosen = choose(suite, base, sites=sites, border=border, overlaps=overlaps, seeds=seeds)
-        run_suite(chosen, base, out, nproc=nproc, full=full)
+        arena = {"border": border, "overlaps": overlaps.split(","), "groups": groups, "repeats": repeats}
+        chosen = choose(suite, base, sites=sites, arena=arena, seeds=seeds)
+        only = None if rows is None else chosen.named(rows)
+        if write_only:
+            print(f"{len(suites.write_configurations(chosen, base, out, only))} configurations written into {out}")
+            return
+        suites.reproduce(chosen, base, out, only=only, nproc=nproc, full=full)
     found = table.read(out)
     page = table.write(found)
     table.show(found)

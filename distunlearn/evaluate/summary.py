@@ -1,7 +1,8 @@
 """The error of a stage, a split and a site, beside the error of answering the median."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -89,9 +90,13 @@ def _cell(rows: pd.DataFrame, measure: Measure, constants: dict[str, float]) -> 
     }
 
 
-def errors_by_person(table: pd.DataFrame, measure: Measure) -> "pd.Series[float]":
-    """The mean error of each person's test scans, by site and person."""
-    rows = table[table["split"] == "test"].dropna(subset=["target"])
+Errors: TypeAlias = "pd.Series[float]"
+"""Of people, by site and person."""
+
+
+def errors_by_person(table: pd.DataFrame, measure: Measure, splits: Sequence[str] = ("test",)) -> Errors:
+    """The mean error of each person's scans in these splits, by site and person."""
+    rows = table[table["split"].isin(splits)].dropna(subset=["target"])
     errors = pd.Series(measure.of(rows), rows.index)
     return errors.groupby([rows["site"], rows[PERSON]]).mean()
 

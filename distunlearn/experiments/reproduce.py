@@ -10,7 +10,7 @@ OUT/mlflow.db                MLflow, unless MLFLOW_TRACKING_URI says otherwise; 
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,13 +32,26 @@ SUITE = "suite.json"
 ROW = "row.json"
 
 
-def reproduce(suite: Suite, base: RunConfig, out: Path, *, nproc: int | None = None, full: bool = False) -> None:
+Trainings = dict[Path, tuple[Row, RunConfig]]
+"""By their run folders."""
+
+
+def reproduce(
+    suite: Suite,
+    base: RunConfig,
+    out: Path,
+    *,
+    only: Collection[str] | None = None,
+    nproc: int | None = None,
+    full: bool = False,
+) -> None:
     """Train and evaluate what is missing of a suite; rows of the first seed come first.
 
     Args:
         suite: with its seeds.
         base: network, stages and shards of every row.
         out: folder of the suite; one that was begun goes on.
+        only: ids of the rows to train; all if None.
         nproc: processes of a training; one without a launcher if not given.
         full: all probes instead of the quick ones.
 
@@ -46,29 +59,48 @@ def reproduce(suite: Suite, base: RunConfig, out: Path, *, nproc: int | None = N
         UserError: a training failed (its log is named), or the folder holds other runs or another suite.
         SystemExit: a training was told to stop and has saved everything; the same command goes on.
     """
-    configs = {
-        folder_of(out, row, seed): (row, row.configure(base, suite=suite.name, seed=seed))
-        for seed in suite.seeds
-        for row in suite.rows
-    }
     out.mkdir(parents=True, exist_ok=True)
     with _held(out):
-        _write_suite(suite, out)
-        for folder, (_, config) in configs.items():
-            refuse_other_run(folder, config)
-        done = [folder for folder in configs if is_done(folder, full=full)]
-        with progress(f"Suite {suite.name}", len(configs), "trainings") as advance:
+        trainings = write_configurations(suite, base, out, only)
+        done = [folder for folder in trainings if is_done(folder, full=full)]
+        with progress(f"Suite {suite.name}", len(trainings), "trainings") as advance:
             advance(len(done))
-            for folder in (folder for folder in configs if folder not in done):
-                row, config = configs[folder]
-                _train(config, folder, nproc)
+            for folder in (folder for folder in trainings if folder not in done):
+                row, config = trainings[folder]
+                _train(folder, config, nproc)
                 _conclude(suite, row, config, folder, full=full)
                 advance()
+
+
+def write_configurations(suite: Suite, base: RunConfig, out: Path, only: Collection[str] | None = None) -> Trainings:
+    """Write the suite and the configuration of each training, so that a job array may train them.
+
+    In it each is `distunlearn train --config OUT/ROW-seedN.yaml --out OUT/ROW-seedN`; `reproduce` then finds them done.
+
+    Raises:
+        UserError: the folder holds other runs or another suite.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _write_suite(suite, out)
+    trainings = {
+        folder_of(out, row, seed): (row, row.configure(base, suite=suite.name, seed=seed))
+        for row, seed in suite.trainings()
+        if only is None or row.id in only
+    }
+    for folder, (_, config) in trainings.items():
+        refuse_other_run(folder, config)
+        given_to(folder).write_text(config.dump())
+    return trainings
 
 
 def folder_of(out: Path, row: Row, seed: int) -> Path:
     """The run folder of one seed of a row; flat, so that all runs of a suite share one MLflow."""
     return out / f"{row.id}-seed{seed}"
+
+
+def given_to(folder: Path) -> Path:
+    """The configuration that a training is started with."""
+    return folder.with_name(f"{folder.name}.yaml")
 
 
 def read_suite(out: Path) -> Suite:
@@ -101,14 +133,23 @@ def _write_suite(suite: Suite, out: Path) -> None:
     write_json(out / SUITE, suite.model_dump(mode="json"))
 
 
-def _train(config: RunConfig, folder: Path, nproc: int | None) -> None:
+def _train(folder: Path, config: RunConfig, nproc: int | None) -> None:
     """One training in processes of its own; a finished one is not started again."""
     if _is_finished(folder) and (folder / config.stages[-1].name / PROBE).is_file():
         return
-    given, log = folder.with_name(f"{folder.name}.yaml"), folder.with_name(f"{folder.name}.log")
-    given.write_text(config.dump())
+    log = folder.with_name(f"{folder.name}.log")
     launcher = [] if nproc is None else ["launch", "--nproc", str(nproc)]
-    command = [sys.executable, "-m", "distunlearn", *launcher, "train", "--config", str(given), "--out", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "distunlearn",
+        *launcher,
+        "train",
+        "--config",
+        str(given_to(folder)),
+        "--out",
+        str(folder),
+    ]
     with log.open("ab") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
         with _passing_on(process):

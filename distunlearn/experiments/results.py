@@ -16,7 +16,7 @@ from scipy.stats import t
 
 from distunlearn.evaluate.measure import predicted
 from distunlearn.evaluate.stage import read_predictions
-from distunlearn.evaluate.summary import FEWEST_PEOPLE, errors_by_person
+from distunlearn.evaluate.summary import FEWEST_PEOPLE, Errors, errors_by_person
 from distunlearn.evaluate.verdict import main_set
 from distunlearn.experiments.reproduce import folder_of, is_done
 from distunlearn.experiments.suite import Contrast, Published, Row, Suite
@@ -162,7 +162,7 @@ def _compared(contrast: Contrast, pairs: Sequence[tuple[Path, Path]]) -> Iterato
         yield Difference(contrast, SCANNER, len(both), student(both))
 
 
-def _test_errors(stage: Path) -> "pd.Series[float]":
+def _test_errors(stage: Path) -> Errors:
     return errors_by_person(read_predictions(stage), predicted(stage.parent).measure)
 
 
@@ -177,12 +177,12 @@ def paired(apart: Float[ndarray, "S P"]) -> Interval:
     return percentiles(float(apart.mean()), np.einsum("rs,sp,rp->r", which, apart, drawn))
 
 
-def student(values: Sequence[float]) -> Interval:
+def student(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Mean with Student's interval; without one for a single value."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, np.nan, np.nan)
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
 
 

@@ -1,16 +1,22 @@
 """A suite is data: rows to train, what the paper reports of each, and which rows are compared; rows become configurations."""
 
+import fnmatch
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
 from distunlearn.config import RunConfig, StageConfig
 from distunlearn.errors import UserError
+from distunlearn.experiments.variant import Variant
 from distunlearn.streaming.selection import Selection
 from distunlearn.strict import Strict
 
-Training = Literal["normal", "per_domain", "unlearning"]
-"""normal: the task by the pooled mean; per_domain: by eq. (1); unlearning: the stages of the base configuration."""
+Training = Literal["normal", "per_domain", "unlearning", "variant"]
+"""normal: the task by the pooled mean; per_domain: by eq. (1); unlearning: the stages of the base configuration; variant:
+these with what `Row.variant` changes."""
+SEED = "{seed}"
+"""In the path of the shards: every seed has its own split, or its own study."""
 
 
 class Arena(Strict):
@@ -24,6 +30,10 @@ class Arena(Strict):
     """Table 2: the second site's training scans lie above it, the first site's below border + overlap."""
     overlaps: tuple[float, ...] = Field((5.0, 10.0, 15.0), min_length=1)
     """Table 2: widths of the overlap, in the label's unit."""
+    groups: int = Field(5, gt=0)
+    """The bar: groups of sites that are left out, each in its turn; every site alone where there are fewer."""
+    repeats: int = Field(1, gt=0)
+    """The bar: seeds of the trainings without a group."""
 
 
 class Published(Strict):
@@ -49,6 +59,10 @@ class Row(Strict):
     unlearn: Selection | Literal["base", "main"] = "base"
     """X_u: a rule, that of the base configuration, or X_p itself."""
     paper: Published | None = None
+    variant: Variant = Variant()
+    """With training `variant`."""
+    repeats: int | None = None
+    """Seeds that it is trained with, if fewer than the suite's."""
 
     def configure(self, base: RunConfig, *, suite: str, seed: int) -> RunConfig:
         """The row as a run of one seed.
@@ -61,9 +75,10 @@ class Row(Strict):
         )
         changed = base.model_copy(
             update={
+                "shards": base.shards.replace(SEED, str(seed)),
                 "sites": self.sites,
                 "seed": seed,
-                "stages": _stages(base, self.training),
+                **self._network_and_stages(base),
                 "data": base.data.model_copy(update={"main": self.main or base.data.main, "unlearn": unlearn}),
                 "tracking": base.tracking.model_copy(
                     update={
@@ -76,6 +91,11 @@ class Row(Strict):
         )
         return RunConfig.read(changed.model_dump(mode="json"), f"row {self.id}")
 
+    def _network_and_stages(self, base: RunConfig) -> dict[str, object]:
+        if self.training != "variant":
+            return {"stages": _stages(base, self.training)}
+        return {"encoder": self.variant.encoder(base), "stages": self.variant.stages(base)}
+
 
 class Contrast(Strict):
     """Two rows that are compared person by person."""
@@ -84,6 +104,17 @@ class Contrast(Strict):
     against: str
     sites: tuple[str, ...]
     """At which the errors are compared."""
+
+
+class Bar(Strict):
+    """What a recipe is held to (`experiments.standing`)."""
+
+    recipe: str
+    """Its row."""
+    baseline: str
+    """The row that its error is compared with."""
+    left_out: tuple[tuple[str, str], ...]
+    """Rows of recipe and baseline that were trained without the same sites."""
 
 
 class Suite(Strict):
@@ -98,6 +129,23 @@ class Suite(Strict):
     pooled: bool = False
     """Also average the contrasts over their sites: every contrast is about a site of its own."""
     seeds: tuple[int, ...] = ()
+    bar: Bar | None = None
+
+    def trainings(self) -> Iterator[tuple[Row, int]]:
+        """Every row with each of its seeds, all rows of a seed before the next seed."""
+        for place, seed in enumerate(self.seeds):
+            yield from ((row, seed) for row in self.rows if row.repeats is None or place < row.repeats)
+
+    def named(self, rows: str) -> tuple[str, ...]:
+        """Ids of the rows that are meant by comma-separated names, in which `*` stands for anything.
+
+        Raises:
+            UserError: a name means no row.
+        """
+        ids, names = [row.id for row in self.rows], [name.strip() for name in rows.split(",")]
+        if unknown := [name for name in names if not fnmatch.filter(ids, name)]:
+            raise UserError(f"{self.name} has no row {', '.join(unknown)}; there are {', '.join(ids)}")
+        return tuple(name for name in ids if any(fnmatch.fnmatch(name, wanted) for wanted in names))
 
 
 def _stages(base: RunConfig, training: Training) -> tuple[StageConfig, ...]:

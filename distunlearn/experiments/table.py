@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from distunlearn.experiments import bar_table
 from distunlearn.experiments.drawings import drawings
 from distunlearn.experiments.reproduce import read_suite
 from distunlearn.experiments.results import (
@@ -30,12 +31,16 @@ from distunlearn.report.words import LIMITS
 from distunlearn.shard_format import MISSING
 
 TABLE, DIFFERENCES, MARKDOWN, PAGE = "table.tsv", "differences.tsv", "table.md", "index.html"
+BAR = "bar.tsv"
+MOST_SITES = 8
+"""With more, the table shows none of them in a column of its own; `table.tsv` holds them."""
 NOTE = (
     "Ours: mean absolute error on test scans, mean ± SD over people; below it the SD over seeds and the error of answering "
     "everybody with the median training target. * not trained on. Scanner accuracy: balanced, in percent, strongest fresh probe on "
     "held-out scans; below it the SD over seeds, chance and what age with the model's own error reaches. "
     "The paper's cells are of UK Biobank, OASIS and Whitehall II, with SD over people and no seeds."
 )
+DIFFERENCES_HEAD = ("rows", "measure", "seeds", "difference [95%]")
 DIFFERENCES_NOTE = (
     "First row minus second. Errors in years, paired by person and seed, 95% interval from resampling both; "
     "scanner accuracy in points, paired by seed, Student's interval."
@@ -53,19 +58,21 @@ class Table:
     suite: Suite
     cells: list[Cell]
     differences: list[Difference]
+    bar: bar_table.BarTable | None = None
 
     @property
     def head(self) -> list[str]:
-        """Columns: every site, and the measures that some row has."""
+        """Columns: every site where they are few, and the measures that some row has."""
         there = {cell.measure for cell in self.cells}
-        return [*self.suite.sites, *(name for name in (SCANNER, EXTERNAL, OPENBHB) if name in there)]
+        sites = self.suite.sites if len(self.suite.sites) <= MOST_SITES else ()
+        return [*sites, *(name for name in (SCANNER, EXTERNAL, OPENBHB) if name in there)]
 
     @property
     def lead(self) -> str:
         """How much of the suite is done."""
         done = sum(len(done_runs(self.out, self.suite, row)) for row in self.suite.rows)
         return (
-            f"{done} of {len(self.suite.rows) * len(self.suite.seeds)} trainings done: {len(self.suite.rows)} rows, "
+            f"{done} of {sum(1 for _ in self.suite.trainings())} trainings done: {len(self.suite.rows)} rows, "
             f"seeds {', '.join(map(str, self.suite.seeds))}; sites {', '.join(self.suite.sites)}"
         )
 
@@ -98,7 +105,8 @@ def read(out: Path) -> Table:
         UserError: it is none.
     """
     suite = read_suite(out)
-    return Table(out, suite, cells(out, suite), differences(out, suite))
+    bar = bar_table.read(out, suite, suite.bar) if suite.bar else None
+    return Table(out, suite, cells(out, suite), differences(out, suite), bar)
 
 
 def write(table: Table) -> Path:
@@ -107,6 +115,8 @@ def write(table: Table) -> Path:
     frame.to_csv(table.out / TABLE, sep="\t", index=False, na_rep=MISSING, float_format="%.4f")
     apart = pd.DataFrame([_flat_difference(each) for each in table.differences])
     apart.to_csv(table.out / DIFFERENCES, sep="\t", index=False, na_rep=MISSING, float_format="%.4f")
+    if table.bar:
+        table.bar.write(table.out / BAR)
     (table.out / MARKDOWN).write_text(markdown(table), encoding="utf-8")
     (table.out / PAGE).write_text(_page(table), encoding="utf-8")
     return table.out / PAGE
@@ -116,10 +126,17 @@ def markdown(table: Table) -> str:
     """The table and the differences, for a document."""
     rows = table.rows(lambda figure, below: "<br>".join([figure, *below]))
     parts = [
-        f"# {table.suite.title}", table.lead, _markdown(["row", *table.head], rows), NOTE,
-        "## Differences", _markdown(["rows", "measure", "seeds", "difference [95%]"], table.compared()), DIFFERENCES_NOTE,
+        f"# {table.suite.title}", table.lead, *(_markdown_of_bar(table.bar) if table.bar else []),
+        _markdown(["row", *table.head], rows), NOTE,
     ]  # fmt: skip
+    if table.suite.contrasts:
+        apart = _markdown(DIFFERENCES_HEAD, table.compared())
+        parts += ["## Differences", apart, DIFFERENCES_NOTE]
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_of_bar(bar: bar_table.BarTable) -> list[str]:
+    return [_markdown(bar_table.FINDINGS, bar.found()), _markdown(bar_table.HEAD, bar.lines()), bar.below]
 
 
 def _markdown(head: Sequence[str], rows: Lines) -> str:
@@ -132,14 +149,30 @@ def _page(table: Table) -> str:
     apart = [[escape(cell) for cell in line] for line in table.compared()]
     figures = [html.figure(drawn, title, caption) for title, caption, drawn in drawings(table.out, table.suite)]
     body = [
+        *([_bar_section(table)] if table.bar else []),
         html.section("Table", html.table(["row", *table.head], shown, NOTE)),
-        html.section(
-            "Differences", html.table(["rows", "measure", "seeds", "difference [95%]"], apart, DIFFERENCES_NOTE)
-        ),
+        *([html.section("Differences", html.table(DIFFERENCES_HEAD, apart, DIFFERENCES_NOTE))] if apart else []),
         *([html.section("Figures", html.grid(figures))] if figures else []),
         html.section("What must not be concluded", html.bullets(LIMITS)),
     ]
     return whole_page(table.suite.title, table.lead, body, simulated=_simulated(table))
+
+
+def _bar_section(table: Table) -> str:
+    assert table.bar is not None
+    assert table.suite.bar is not None
+    found, lines = (
+        [[escape(cell) for cell in line] for line in rows] for rows in (table.bar.found(), table.bar.lines())
+    )
+    drawn = html.figure(
+        bar_table.frontier(table.bar, table.suite.bar.recipe), "Error and scanner, every method", bar_table.CAPTION
+    )
+    return html.section(
+        "The bar",
+        html.table(bar_table.FINDINGS, found),
+        html.table(bar_table.HEAD, lines, table.bar.below),
+        html.grid([drawn]),
+    )
 
 
 def _cell(figure: str, below: list[str]) -> str:
@@ -166,6 +199,9 @@ def show(table: Table) -> None:
     for line in table.rows(lambda figure, below: "\n".join([figure, *below])):
         grid.add_row(*line)
     console = Console()
+    if table.bar:
+        for what, figure, most, says in table.bar.found():
+            console.print(f"{what}: {figure} ({most}): {says}", highlight=False)
     console.print(grid)
     for title, measure, _, difference in table.compared():
         console.print(f"{title}, {measure}: {difference}", highlight=False)

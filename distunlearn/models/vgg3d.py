@@ -23,6 +23,8 @@ class VggConfig(Strict):
     """Convolutions of each block; two in every block if not given. The authors': (2, 2, 2, 3, 3, 3)."""
     features: int = 96
     """Width of the feature layer, the encoder's output."""
+    rectified: bool = True
+    """Features are not negative, as the authors'; without it, none of a narrow feature layer's few can die."""
     norm: Norm = "sync"
     """What normalises within a block; see `models.norm` for what each does across ranks."""
 
@@ -52,7 +54,9 @@ class Vgg3d(nn.Module):
             kernel, shape = _pool(shape)
             layers.append(nn.MaxPool3d(kernel))
         self.blocks = nn.Sequential(*layers)
-        self.to_features = nn.Sequential(nn.Flatten(), nn.Linear(inside * math.prod(shape), config.features), nn.ReLU())
+        self.to_features = nn.Sequential(nn.Flatten(), nn.Linear(inside * math.prod(shape), config.features))
+        if config.rectified:
+            self.to_features.append(nn.ReLU())
 
     def forward(self, volume: Float[Tensor, "B 1 W H D"]) -> Float[Tensor, "B F"]:
         """Encode a batch of normalised volumes."""

@@ -85,11 +85,11 @@ def test_unlearning_needs_a_stage_that_unlearns(planted_shards: Path) -> None:
 def test_sites_are_chosen_or_asked_for(planted_shards: Path) -> None:
     """The paper's sites are looked for; where they are not, the line names those that are there."""
     base = tiny(planted_shards, "seed=5")
-    suite = choose("table2", base, sites="beta, alpha", border=40, overlaps="20", seeds=2)
+    suite = choose("table2", base, sites="beta, alpha", arena={"border": 40}, seeds=2)
     assert suite.sites == ("beta", "alpha")
     assert suite.seeds == (5, 6)
-    assert choose("leave-one-out", base, sites=None, border=60, overlaps="5", seeds=1).sites == SITES
+    assert choose("leave-one-out", base, sites=None, arena={}, seeds=1).sites == SITES
     with pytest.raises(UserError, match=r"biobank, oasis is no site .*alpha, beta, gamma"):
-        choose("table2", base, sites=None, border=60, overlaps="5", seeds=1)
+        choose("table2", base, sites=None, arena={}, seeds=1)
     with pytest.raises(UserError, match="there are table1, table2, leave-one-out"):
-        choose("table3", base, sites=None, border=60, overlaps="5", seeds=1)
+        choose("table3", base, sites=None, arena={}, seeds=1)
