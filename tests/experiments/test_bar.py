@@ -1,6 +1,7 @@
 """The bar on fabricated runs whose truth is known: what is met, what is missed, and what is not shown."""
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ def write_stage(run: Path, errors: dict[str, float], excess: float) -> None:
     features = np.random.default_rng(0).normal(size=(len(rows), 4)).astype(np.float32)
     np.savez(stage / "features.npz", key=np.array([row["key"] for row in rows]), features=features)
     pd.DataFrame(rows).to_csv(stage / "predictions.tsv", sep="\t", index=False)
+    scans = pd.DataFrame(rows)[["key", "site", "split", "age"]]
+    scans.assign(main=1, unlearn=1).to_csv(run / "scans.tsv", sep="\t", index=False)
     told = {
         "scans": dict.fromkeys(errors, 20), "chance": 0.3, "strongest": {"value": 0.4 + excess},
         "floor": {"label_with_error": {"value": 0.4}}, "excess": {"value": excess},
@@ -180,3 +183,21 @@ def test_configurations_are_written_for_a_job_array(planted_shards: Path, tmp_pa
     assert load(tmp_path / "beyond-seed0.yaml") == next(c for row, c in trainings.values() if row.id == "beyond")
     with pytest.raises(UserError, match="bar has no row nothing; there are baseline"):
         suite.named("nothing")
+
+
+def test_people_are_dealt_within_their_site() -> None:
+    """Every fold has its share of every site, nobody is in two, and small sites and equal rows are left out."""
+    dealt = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "folds.py"))["dealt"]
+    sizes = {"large": 25, "small": 12, "tiny": 9}
+    sites = [site for site, size in sizes.items() for _ in range(size)]
+    people = pd.DataFrame({
+        "sub_id": range(len(sites)),
+        "age": 30.0,
+        "site": sites,
+        "thick": np.arange(len(sites)) * 1.5,
+    })
+    people = pd.concat([people, people.iloc[:1].assign(sub_id=99)])
+    found = dealt(people, folds=5, deal=3)
+    assert len(found) == 25 + 12
+    assert pd.crosstab(found["site"], found["fold"]).to_numpy().tolist() == [[5] * 5, [3, 3, 2, 2, 2]]
+    assert "m_thick" in found
