@@ -3,7 +3,7 @@
 OUT/suite.json               the suite: rows, the paper's cells, what is compared, seeds
 OUT/ROW-seedN.yaml           configuration of a training; OUT/ROW-seedN.log what it said
 OUT/ROW-seedN/               its run folder (`distunlearn.run_folder`), and row.json once it is evaluated at all sites
-OUT/table.tsv, differences.tsv, table.md, index.html   the table, rebuilt from the above alone
+OUT/table.tsv, differences.tsv, table.md, index.html   the table, rebuilt from the above alone; of the bar bar.tsv and bar.svg
 OUT/mlflow.db                MLflow, unless MLFLOW_TRACKING_URI says otherwise; experiment, tags suite, row and seed
 """
 

@@ -31,7 +31,7 @@ from distunlearn.report.words import LIMITS
 from distunlearn.shard_format import MISSING
 
 TABLE, DIFFERENCES, MARKDOWN, PAGE = "table.tsv", "differences.tsv", "table.md", "index.html"
-BAR = "bar.tsv"
+BAR, FRONTIER = "bar.tsv", "bar.svg"
 MOST_SITES = 8
 """With more, the table shows none of them in a column of its own; `table.tsv` holds them."""
 NOTE = (
@@ -117,6 +117,7 @@ def write(table: Table) -> Path:
     apart.to_csv(table.out / DIFFERENCES, sep="\t", index=False, na_rep=MISSING, float_format="%.4f")
     if table.bar:
         table.bar.write(table.out / BAR)
+        bar_table.frontier(table.bar, _recipe(table)).savefig(table.out / FRONTIER, metadata={"Date": None})
     (table.out / MARKDOWN).write_text(markdown(table), encoding="utf-8")
     (table.out / PAGE).write_text(_page(table), encoding="utf-8")
     return table.out / PAGE
@@ -158,14 +159,18 @@ def _page(table: Table) -> str:
     return whole_page(table.suite.title, table.lead, body, simulated=_simulated(table))
 
 
+def _recipe(table: Table) -> str:
+    assert table.suite.bar is not None
+    return table.suite.bar.recipe
+
+
 def _bar_section(table: Table) -> str:
     assert table.bar is not None
-    assert table.suite.bar is not None
     found, lines = (
         [[escape(cell) for cell in line] for line in rows] for rows in (table.bar.found(), table.bar.lines())
     )
     drawn = html.figure(
-        bar_table.frontier(table.bar, table.suite.bar.recipe), "Error and scanner, every method", bar_table.CAPTION
+        bar_table.frontier(table.bar, _recipe(table)), "Error and scanner, every method", bar_table.CAPTION
     )
     return html.section(
         "The bar",
