@@ -1,4 +1,4 @@
-"""Every preset that comes with the package loads, and trains."""
+"""Every preset that predicts a label loads, and trains; that of the segmentation has its own test (engine/test_tissues.py)."""
 
 from pathlib import Path
 
@@ -13,7 +13,15 @@ from distunlearn.engine.updates import build_updates
 from distunlearn.methods import phases_of
 
 
-@pytest.mark.parametrize("preset", presets())
+OF_A_LABEL = [name for name in presets() if load(None, preset=name, overrides=("shards=none",)).task.targets]
+
+
+def test_presets_of_the_paper_and_beyond_are_among_them() -> None:
+    """The recipe, the paper's words and its authors' code."""
+    assert {"beyond", "paper", "authors"} <= set(OF_A_LABEL)
+
+
+@pytest.mark.parametrize("preset", OF_A_LABEL)
 def test_a_preset_takes_two_steps(planted_shards: Path, preset: str) -> None:
     """In every stage, on scans far smaller than it is meant for: losses are finite, and what is to move moves."""
     config = load(None, preset=preset, overrides=(f"shards={planted_shards}", "tracking.enabled=false", "data.batch=6"))
