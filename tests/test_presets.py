@@ -12,7 +12,6 @@ from distunlearn.engine.step import take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import phases_of
 
-
 OF_A_LABEL = [name for name in presets() if load(None, preset=name, overrides=("shards=none",)).task.targets]
 
 
