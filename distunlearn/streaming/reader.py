@@ -5,13 +5,14 @@ from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import xxhash
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from jaxtyping import Int, UInt8
 
-from distunlearn.errors import UserError
 from distunlearn.streaming.manifest import Study
+from distunlearn.streaming.places import Places
+from distunlearn.streaming.remote import RangeReader
+from distunlearn.streaming.sequence import SequentialReader
 
 OPEN_SHARDS = 256
 """A quarter of what a process may usually have open."""
@@ -31,36 +32,6 @@ class Reader(Protocol):
         Raises:
             UserError: a shard is missing or cut off, or a scan's bytes are not those that were written.
         """
-
-
-class Places:
-    """Where each scan of a study lies, and whether bytes are its own."""
-
-    def __init__(self, study: Study, root: str) -> None:
-        table = study.table
-        self.shards: list[tuple[str, str]] = list(zip(table["site"], table["shard"], strict=True))
-        """Site and name of each scan's shard."""
-        self.paths = [f"{root}/{site}/{shard}" for site, shard in self.shards]
-        self.offsets: list[int] = table["offset"].tolist()
-        self.size = int(np.prod(study.shape)) * np.dtype(study.dtype).itemsize
-        self._keys: list[str] = table["key"].tolist()
-        self._digests: list[str] = table["xxh3"].tolist()
-
-    def check(self, row: int, values: UInt8[np.ndarray, " bytes"]) -> None:
-        """Refuse bytes that are not those of the scan.
-
-        Raises:
-            UserError: the scan, its shard and its site, and what to do.
-        """
-        if xxhash.xxh3_128_hexdigest(values.data) != self._digests[row]:
-            raise self.damage(row, "its bytes are not those that were written")
-
-    def damage(self, row: int, what: str) -> UserError:
-        """The line that names a damaged scan and what to do."""
-        site, shard = self.shards[row]
-        return UserError(
-            f"site {site}: scan {self._keys[row]} in shard {shard}: {what}; copy the shard again, or run `distunlearn shard` for this site"
-        )
 
 
 class IndexReader:
@@ -101,9 +72,6 @@ class _Shard:
 
 def open_reader(study: Study) -> Reader:
     """The reader for where a study's shards are."""
-    from distunlearn.streaming.remote import RangeReader
-    from distunlearn.streaming.sequence import SequentialReader
-
     if study.access.stream is not None:
         return SequentialReader(study)
     return IndexReader(study) if isinstance(url_to_fs(study.root)[0], LocalFileSystem) else RangeReader(study)

@@ -8,7 +8,7 @@ from fsspec.spec import AbstractFileSystem
 from jaxtyping import Int
 
 from distunlearn.streaming.manifest import Study
-from distunlearn.streaming.reader import Places
+from distunlearn.streaming.places import Places
 
 PAUSES = (0.0, 0.5, 2.0)
 """Seconds before each attempt: a network may fail for a moment."""

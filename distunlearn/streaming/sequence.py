@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt8
 from distunlearn.errors import UserError
 from distunlearn.streaming.access import PIPE
 from distunlearn.streaming.manifest import Study
-from distunlearn.streaming.reader import Places
+from distunlearn.streaming.places import Places
 
 BLOCK = 1 << 20
 
