@@ -78,6 +78,7 @@ def _train(job: Job, run: Path, watch: Watch) -> None:
             write_scans(job, record)
             with listening() as wish:
                 done = Trainer(job, record, wish).run()
+                wish.followed = not done
         end = "finished" if done else "stopped"
         record.status(end, "" if done else "told to stop; the same command goes on")
     except KeyboardInterrupt:
