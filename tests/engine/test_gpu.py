@@ -11,7 +11,7 @@ import pytest
 import torch
 from ranks import on_ranks
 from test_golden import GOLDEN, trajectory
-from test_settings import gradients
+from test_settings import LEVERS, gradients
 from test_step import CONFIGS, distance, network, on, shares, trained, weights
 from tiny_run import tiny
 from torch.nn.parallel import DistributedDataParallel
@@ -66,14 +66,7 @@ def test_a_step_does_not_wait_for_the_device(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "error"),
-    [
-        ({"fused": True}, 1e-3),
-        ({"channels_last": True}, 1e-3),
-        ({"precision": "bf16"}, 0.2),
-        ({"precision": "fp16"}, 0.05),
-        ({"precision": "bf16", "channels_last": True, "fused": True}, 0.2),
-    ],
+    ("engine", "error"), [*LEVERS, ({"precision": "bf16", "channels_last": True, "fused": True}, 0.2)]
 )
 def test_a_lever_stays_near_plain_float32(engine: dict[str, Any], error: float) -> None:
     """Levers change digits of the gradient; half precision stays within its own, as on a CPU."""

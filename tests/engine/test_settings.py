@@ -65,15 +65,16 @@ def parameters_of(part: nn.Module) -> Tensor:
     return nn.utils.parameters_to_vector(part.parameters()).detach().clone()
 
 
-@pytest.mark.parametrize(
-    ("engine", "error"),
-    [
-        ({"fused": True}, 1e-3),
-        ({"channels_last": True}, 1e-3),
-        ({"precision": "bf16"}, 0.2),
-        ({"precision": "fp16"}, 0.05),
-    ],
-)
+LEVERS: list[tuple[dict[str, object], float]] = [
+    ({"fused": True}, 1e-3),
+    ({"channels_last": True}, 1e-3),
+    ({"precision": "bf16"}, 0.2),
+    ({"precision": "fp16"}, 0.05),
+]
+"""Settings, and how far a gradient may be from plain float32 with them, on any device."""
+
+
+@pytest.mark.parametrize(("engine", "error"), LEVERS)
 def test_a_lever_stays_near_plain_float32(engine: dict[str, object], error: float) -> None:
     """Fused optimisers and channels last change digits of the gradient; half precision stays within its own."""
     plain, other = gradients(), gradients(**engine)
