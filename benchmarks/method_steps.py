@@ -15,8 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distunlearn.batch import Batch
 from distunlearn.config import EngineConfig, StageConfig
+from distunlearn.engine.network import Network
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, RoleBatch, take_step
+from distunlearn.engine.share import RoleBatch
+from distunlearn.engine.step import take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import (
     AlignmentConfig,

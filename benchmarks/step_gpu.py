@@ -13,7 +13,7 @@ import time
 import torch
 from step import Step, authors, batch, counted, limit, ours
 
-from distunlearn.engine.step import RoleBatch
+from distunlearn.engine.share import RoleBatch
 
 
 def main() -> None:

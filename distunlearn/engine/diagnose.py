@@ -1,4 +1,4 @@
-"""Why a figure is not a number: which scan of which site, or else the training itself."""
+"""What must not be saved: figures that are not numbers, and why they are not; ranks whose weights differ."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from distunlearn.engine.job import Job
+from distunlearn.engine.network import Network
+from distunlearn.engine.reduction import parameter_sums
+from distunlearn.engine.runtime import Runtime
 from distunlearn.errors import UserError
 
 
@@ -44,6 +47,22 @@ def not_finite(job: Job, figures: Mapping[str, float], steps: Sequence[int]) -> 
         "diverged; lower the learning rate or set engine.precision=fp32; nothing of this was saved",
         rank=None, site=None,
     )  # fmt: skip
+
+
+def refuse_ranks_apart(runtime: Runtime, network: Network, step: int) -> None:
+    """Stop every rank unless all hold the same parameters, bit for bit; one message of a few numbers.
+
+    Raises:
+        RankError: naming the part. A gradient was not reduced, or a rank computed something else.
+    """
+    same = runtime.same(parameter_sums(network.parts.values()))
+    apart = [part for part, equal in zip(network.parts, same.tolist(), strict=True) if not equal]
+    if apart:
+        raise RankError(
+            f"after step {step} the ranks hold different weights of {', '.join(apart)}: a gradient was not reduced or a "
+            "processor is faulty; nothing of this was saved; please report it if it happens again",
+            rank=None, site=None,
+        )  # fmt: skip
 
 
 def _bad_scan(job: Job, steps: Sequence[int]) -> str:

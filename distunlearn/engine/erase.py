@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from distunlearn.batch import Batch
 from distunlearn.engine.job import Job
-from distunlearn.engine.step import unwrapped
+from distunlearn.engine.network import unwrapped
 from distunlearn.methods import SITE, ErasureConfig, leace, role_of, told_beyond
 from distunlearn.models import Tapped
 

@@ -5,31 +5,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Int
+from torch import Tensor
 
 from distunlearn.batch import Batch
 from distunlearn.config import RunConfig
+from distunlearn.engine.building import build_network
 from distunlearn.engine.hosting import Hosting
-from distunlearn.engine.reduction import prime
-from distunlearn.engine.refuse import refuse_alignments, refuse_norm
+from distunlearn.engine.network import Network, unwrapped
+from distunlearn.engine.refuse import refuse_alignments
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, RoleBatch, StepBatch, unwrapped
-from distunlearn.errors import UserError
-from distunlearn.evaluate.model import Model, ModelCard, build_parts, value_names
-from distunlearn.methods import SITE, Confound, Role, phases_of, role_of
-from distunlearn.models import Mlp, Tapped
-from distunlearn.models.norm import statistics_of
-from distunlearn.moments import moments
+from distunlearn.engine.share import RoleBatch, StepBatch
+from distunlearn.evaluate.model import Model, ModelCard
+from distunlearn.methods import SITE, Role, phases_of, role_of
 from distunlearn.streaming.chosen import Chosen
 from distunlearn.streaming.drawn import SEGMENTATION
-from distunlearn.streaming.labels import label_numbers
-from distunlearn.streaming.loader import Loader, evaluation_batches
+from distunlearn.streaming.loader import Loader
 from distunlearn.streaming.manifest import Study
 from distunlearn.streaming.plan import Plan
 from distunlearn.streaming.select import select
 from distunlearn.streaming.transfer import on_device
-from distunlearn.tasks import TASKS
 from distunlearn.tracking import check_metric_names
 
 EVALUATION_BATCH = 32
@@ -94,7 +89,7 @@ def build(config: RunConfig, runtime: Runtime) -> Job:
     )  # fmt: skip
     runtime.agree(loader.digest(), "the scans, their preparation and the plan of the batches")
     torch.manual_seed(config.seed)  # the same first weights on every rank
-    card, network = _network(config, hosting, chosen)
+    card, network = build_network(config, hosting, chosen, _labels(config))
     torch.manual_seed(config.seed * 1_000_003 + runtime.rank + 1)  # dropout differs between ranks
     return Job(config, runtime, hosting, study, chosen, plans, loader, network, card)
 
@@ -129,37 +124,10 @@ def _plans(config: RunConfig, chosen: dict[Role, Chosen]) -> dict[Role, Plan]:
     return plans
 
 
-def _network(config: RunConfig, hosting: Hosting, chosen: dict[Role, Chosen]) -> tuple[ModelCard, Network]:
-    runtime, study = hosting.runtime, hosting.study
-    target = target_values(study, hosting.first(chosen["main"].rows), config.task.targets)
-    confounds = _confounds(config, hosting, chosen)
-    try:
-        task = TASKS[config.task.name].fit(config.task, target, value_names(study, config.task.targets), hosting.add_up)
-        card = ModelCard(
-            sites=study.sites, kind=study.kind, shape=study.shape,
-            preprocessing=study.preprocessing, preprocessing_digest=study.preprocessing_digest,
-            encoder=config.encoder, task_head=config.task_head, domain_head=config.domain_head, confounds=confounds,
-            erasable=any(method.name == "erasure" for method in config.methods),
-            task=config.task, task_state=task.state(), target_range=hosting.ranges(target, config.task.targets),
-            simulated=bool(hosting.add_up(torch.tensor(int(study.simulated)))),
-        )  # fmt: skip
-        parts = build_parts(card)
-    except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"encoder {config.encoder.name!r} or task {config.task.name!r} does not fit scans of shape {study.shape}: {error}"
-        ) from None
-    if hosting.federated:
-        what = "classes and cuts, which a federated run must name (task.classes, confounds.NAME.cuts)"
-        runtime.agree(card.model_dump_json(), what)
-    labels = _labels(config)
-    refuse_norm(statistics_of(nn.ModuleList(parts.values())), runtime)
-    _standardise_tables(parts["encoder"], hosting, chosen["main"])
-    found = {confound.name: confound for confound in confounds}
-    wrapped = {name: runtime.wrap(module) for name, module in parts.items()}
-    prime(wrapped, (1, *study.shape) if study.kind == "volume" else study.shape)
-    if config.engine.compile:
-        unwrapped(wrapped["encoder"]).compile()
-    return card, Network(wrapped, task, found, labels, runtime.precision)
+def _alike(one: Chosen, other: Chosen, hosting: Hosting) -> bool:
+    """Whether two roles have the same scans, on every rank."""
+    differ = hosting.add_up(torch.tensor([0 if one.same_scans(other) else 1]))
+    return not differ.any()
 
 
 def _labels(config: RunConfig) -> tuple[str, ...]:
@@ -168,35 +136,3 @@ def _labels(config: RunConfig) -> tuple[str, ...]:
     compared = [term.label for term in terms if term.label is not None]
     columns = [confound.column for confound in config.confounds.values()]
     return tuple(dict.fromkeys([*config.task.targets, *columns, *compared]))
-
-
-def _alike(one: Chosen, other: Chosen, hosting: Hosting) -> bool:
-    """Whether two roles have the same scans, on every rank."""
-    differ = hosting.add_up(torch.tensor([0 if one.same_scans(other) else 1]))
-    return not differ.any()
-
-
-def _confounds(config: RunConfig, hosting: Hosting, chosen: dict[Role, Chosen]) -> tuple[Confound, ...]:
-    study = hosting.study
-    found = [Confound.site(len(study.sites))]
-    for name, confound in config.confounds.items():
-        values = torch.from_numpy(label_numbers(study, confound.column)[hosting.first(chosen[role_of(name)].rows)])
-        try:
-            found.append(Confound.fit(name, confound, values, hosting.add_up))
-        except ValueError as error:
-            raise UserError(f"confounds.{name}: label {confound.column!r} cannot be unlearned: {error}") from None
-    return tuple(found)
-
-
-def _standardise_tables(encoder: nn.Module, hosting: Hosting, main: Chosen) -> None:
-    assert isinstance(encoder, Tapped)
-    if isinstance(encoder.encoder, Mlp):
-        batches = evaluation_batches(hosting.study, hosting.first(main.rows), batch=256)
-        rows = [batch.to("cpu").volume for batch in batches]
-        encoder.encoder.standardise(*moments(torch.cat([torch.empty(0, *hosting.study.shape), *rows]), hosting.add_up))
-
-
-def target_values(study: Study, rows: Int[np.ndarray, " n"], targets: tuple[str, ...]) -> Float[Tensor, "n T"]:
-    """The targets of scans, in their unit, as the loader numbers them."""
-    columns = [torch.from_numpy(label_numbers(study, name)[rows]) for name in targets]
-    return torch.stack(columns, dim=1) if columns else torch.empty(len(rows), 0)

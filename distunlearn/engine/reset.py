@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from distunlearn.engine.step import unwrapped
+from distunlearn.engine.network import unwrapped
 from distunlearn.models import DomainHeads
 
 

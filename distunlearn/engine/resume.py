@@ -21,8 +21,8 @@ from distunlearn.engine.checkpoint import (
 )
 from distunlearn.engine.choosing import Kept
 from distunlearn.engine.job import Job
+from distunlearn.engine.network import unwrapped
 from distunlearn.engine.record import Record
-from distunlearn.engine.step import unwrapped
 from distunlearn.engine.update import Update
 from distunlearn.errors import UserError
 from distunlearn.run_folder import CONFIG

@@ -11,10 +11,11 @@ from distunlearn.engine.job import Job, build
 from distunlearn.engine.outcome import write_scans
 from distunlearn.engine.record import Record, hold
 from distunlearn.engine.reduction import Traffic
-from distunlearn.engine.resume import refuse_other_run
+from distunlearn.engine.resume import newest_of_main, refuse_other_run
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.stop import STATUS, listening
-from distunlearn.engine.trainer import Trainer
+from distunlearn.engine.saver import Saver
+from distunlearn.engine.stage import Stage
+from distunlearn.engine.stop import STATUS, Wish, listening
 
 ENDS: dict[str, Literal["FINISHED", "FAILED", "KILLED"]] = {
     "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "stopped": "KILLED",
@@ -77,7 +78,7 @@ def _train(job: Job, run: Path, watch: Watch) -> None:
         with watch.blaming():
             write_scans(job, record)
             with listening() as wish:
-                done = Trainer(job, record, wish).run()
+                done = _train_stages(job, Saver(job, record), wish)
                 wish.followed = not done
         end = "finished" if done else "stopped"
         record.status(end, "" if done else "told to stop; the same command goes on")
@@ -90,6 +91,20 @@ def _train(job: Job, run: Path, watch: Watch) -> None:
     if end == "stopped":
         job.runtime.wait()  # a launcher that sees one rank end may kill rank 0, which still speaks to MLflow
         raise SystemExit(STATUS)
+
+
+def _train_stages(job: Job, saver: Saver, wish: Wish) -> bool:
+    """Train every stage that is not done yet; False if told to stop before the end."""
+    found = newest_of_main(saver.folder, job, saver.record)
+    first = 0
+    for index, stage in enumerate(job.config.stages):
+        steps = range(first, first + stage.epochs * job.plans["main"].steps_per_epoch)
+        if found is None or found.state["stage"] <= index:
+            if not Stage(job, saver, wish, index, steps).run(found):
+                return False
+            found = None
+        first = steps.stop
+    return True
 
 
 def sites_of_ranks(job: Job) -> tuple[str | None, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from distunlearn.config import StageConfig
+from distunlearn.engine.network import Network
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network
 from distunlearn.engine.update import Update
 from distunlearn.methods import phases_of
 

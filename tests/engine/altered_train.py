@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from distunlearn.batch import Batch
-from distunlearn.engine import job, trainer
+from distunlearn.engine import building, stage
 from distunlearn.evaluate.model import ModelCard
 from distunlearn.methods import Part
 
@@ -24,7 +24,7 @@ CLEAN_STEPS = 2
 @contextmanager
 def double_precision() -> Iterator[None]:
     """Train in float64, in which sums over ranks differ from one process's by 1e-16 and not by 1e-8."""
-    plain_to, plain_parts = Batch.to, job.build_parts
+    plain_to, plain_parts = Batch.to, building.build_parts
 
     def to(self: Batch, device: torch.device | str) -> Batch:
         moved = plain_to(self, device)
@@ -33,11 +33,11 @@ def double_precision() -> Iterator[None]:
     def parts(card: ModelCard) -> dict[Part, nn.Module]:
         return {name: part.double() for name, part in plain_parts(card).items()}
 
-    Batch.to, job.build_parts = to, parts  # type: ignore[method-assign]
+    Batch.to, building.build_parts = to, parts  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Batch.to, job.build_parts = plain_to, plain_parts  # type: ignore[method-assign]
+        Batch.to, building.build_parts = plain_to, plain_parts  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def marked_steps() -> Iterator[None]:
     """Mark every step in the trace of system calls; behind some of the first ones, leak scans on purpose."""
     from leaks import LEAKS, exchange, mark
 
-    plain, planted = trainer.take_step, iter([*[None] * CLEAN_STEPS, *LEAKS])
+    plain, planted = stage.take_step, iter([*[None] * CLEAN_STEPS, *LEAKS])
 
     def take_step(network: Any, phases: Any, batches: Any, *arguments: Any, **options: Any) -> Any:
         mark("step")
@@ -56,11 +56,11 @@ def marked_steps() -> Iterator[None]:
         mark("between")
         return outcomes
 
-    trainer.take_step = take_step
+    stage.take_step = take_step
     try:
         yield
     finally:
-        trainer.take_step = plain
+        stage.take_step = plain
 
 
 ALTERATIONS = {"double_precision": double_precision, "marked_steps": marked_steps}

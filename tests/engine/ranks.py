@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from distunlearn.batch import Batch
-from distunlearn.engine.step import RoleBatch
+from distunlearn.engine.share import RoleBatch
 from distunlearn.errors import UserError
 
 # Ranks are forked from a process that has imported everything once: a fiftieth of what a fresh interpreter costs.

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 from tiny_run import tiny
 
 from distunlearn.batch import Batch
+from distunlearn.engine import stage
 from distunlearn.engine import train as engine
-from distunlearn.engine import trainer
 from distunlearn.engine.choosing import SCANNER, Kept
 from distunlearn.engine.job import Job
 from distunlearn.engine.record import Record
@@ -40,7 +40,7 @@ ASKED: list[str] = []
 def chosen(many_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose last stage chooses."""
     run = tmp_path_factory.mktemp("runs") / "chosen"
-    read, finish = Job.evaluation, trainer.finish_stage
+    read, finish = Job.evaluation, stage.finish_stage
 
     def noted(job: Job, split: str) -> Iterator[Batch]:
         ASKED.append(split)
@@ -52,7 +52,7 @@ def chosen(many_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Job, "evaluation", noted)
-        patched.setattr(trainer, "finish_stage", finished)
+        patched.setattr(stage, "finish_stage", finished)
         assert engine.train(tiny(many_shards, *RULE), run)
     return run
 
@@ -121,7 +121,7 @@ def test_a_stopped_run_chooses_as_if_it_had_not_been(
     chosen: Path, many_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
     """Stopped before, between and after the candidates: the same choice, weights and metrics, bit for bit."""
-    honest, steps = trainer.take_step, iter(range(1, 1000))
+    honest, steps = stage.take_step, iter(range(1, 1000))
 
     def power_cut(*arguments: object, **options: object) -> object:
         if next(steps) > stop_at:
@@ -129,10 +129,10 @@ def test_a_stopped_run_chooses_as_if_it_had_not_been(
         return honest(*arguments, **options)  # type: ignore[arg-type]
 
     config = tiny(many_shards, *RULE, "engine.checkpoint_minutes=0")
-    monkeypatch.setattr(trainer, "take_step", power_cut)
+    monkeypatch.setattr(stage, "take_step", power_cut)
     with pytest.raises(KeyboardInterrupt):
         engine.train(config, tmp_path)
-    monkeypatch.setattr(trainer, "take_step", honest)
+    monkeypatch.setattr(stage, "take_step", honest)
     engine.train(config, tmp_path)
     assert same_weights(chosen, tmp_path)
     assert lines(tmp_path) == lines(chosen)

@@ -8,8 +8,10 @@ from ranks import batch_of, share_of
 from torch import Tensor
 
 from distunlearn.config import EngineConfig, RunConfig, StageConfig
+from distunlearn.engine.network import Network
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, StepBatch, take_step
+from distunlearn.engine.share import StepBatch
+from distunlearn.engine.step import take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.evaluate.model import ModelCard, build_parts
 from distunlearn.methods import METHODS, Confound, phases_of, role_of

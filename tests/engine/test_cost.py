@@ -6,8 +6,9 @@ from ranks import batch_of, share_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from distunlearn.config import EngineConfig, StageConfig
+from distunlearn.engine.network import Network
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, take_step
+from distunlearn.engine.step import take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import Confound, JointConfig, MethodConfig, UnlearningConfig, phases_of
 from distunlearn.models import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VggConfig, build_encoder

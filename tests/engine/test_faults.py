@@ -10,12 +10,12 @@ import pytest
 from ranks import end_of, start
 from tiny_run import tiny
 
-from distunlearn.engine import faults, trainer
+from distunlearn.engine import faults, saver, stage
 from distunlearn.engine import train as engine
 from distunlearn.engine.checkpoint import newest
 from distunlearn.engine.job import Job
+from distunlearn.engine.network import Network
 from distunlearn.engine.record import hold
-from distunlearn.engine.step import Network
 
 AT = 5
 """The step, counted from 1, in the middle of which something happens."""
@@ -27,14 +27,14 @@ SOON = 15
 
 def _at_step(action: Any) -> None:
     """Do something in the middle of step AT of this process."""
-    honest, steps = trainer.take_step, iter(range(1, 1000))
+    honest, steps = stage.take_step, iter(range(1, 1000))
 
     def disturbed(*arguments: Any, **options: Any) -> Any:
         if next(steps) == AT:
             action()
         return honest(*arguments, **options)
 
-    trainer.take_step = disturbed
+    stage.take_step = disturbed
 
 
 def _raise() -> None:
@@ -101,9 +101,9 @@ def test_all_ranks_end_and_name_the_first_cause(
 MOMENTS: dict[str, tuple[Any, str]] = {
     "builds": (engine, "build"),
     "reads": (Job, "steps"),
-    "saves": (trainer, "save"),
-    "validates": (trainer, "validate"),
-    "ends a stage": (trainer, "finish_stage"),
+    "saves": (saver, "save"),
+    "validates": (stage, "validate"),
+    "ends a stage": (stage, "finish_stage"),
 }
 """What a rank may be about when it is killed, beside training."""
 
@@ -139,13 +139,13 @@ def test_a_kill_at_any_moment_ends_all_ranks_soon(
 
 
 def _train_without_a_phase(rank: int, _world: int, shards: Path, run: Path) -> None:
-    honest, steps = trainer.take_step, iter(range(1, 1000))
+    honest, steps = stage.take_step, iter(range(1, 1000))
 
     def take_step(network: Network, phases: Any, *arguments: Any, **options: Any) -> Any:
         left_out = rank == 1 and next(steps) == AT
         return honest(network, phases[:-1] if left_out else phases, *arguments, **options)
 
-    trainer.take_step = take_step
+    stage.take_step = take_step
     method = "stages.0.method={name: unlearning}"
     engine.train(tiny(shards, "engine.checkpoint_minutes=0", "engine.timeout_minutes=0.1", method), run)
 

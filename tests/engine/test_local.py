@@ -13,12 +13,13 @@ from test_step import distance, network, shares, weights
 from tiny_run import tiny
 
 from distunlearn.config import EngineConfig, StageConfig
+from distunlearn.engine import stage
 from distunlearn.engine import train as engine
-from distunlearn.engine import trainer
 from distunlearn.engine.checkpoint import optimiser_tensors
 from distunlearn.engine.local import Averaging
+from distunlearn.engine.network import Network
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, take_step
+from distunlearn.engine.step import take_step
 from distunlearn.engine.update import Update
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import UnlearningConfig, phases_of
@@ -94,14 +95,14 @@ def test_a_local_step_is_a_step_on_the_ranks_own_share(stepped: Path) -> None:
 
 
 def _run(rank: int, _world: int, shards: Path, run: Path, cut: int) -> None:
-    honest, steps = trainer.take_step, iter(range(1, 1000))
+    honest, steps = stage.take_step, iter(range(1, 1000))
 
     def power_cut(*arguments: Any, **options: Any) -> Any:
         if next(steps) == cut:
             raise KeyboardInterrupt
         return honest(*arguments, **options)
 
-    trainer.take_step = power_cut
+    stage.take_step = power_cut
     engine.train(tiny(shards, "engine.checkpoint_minutes=0", f"engine.average_every={PERIOD}"), run)
 
 

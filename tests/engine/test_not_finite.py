@@ -17,7 +17,8 @@ from distunlearn.engine import step
 from distunlearn.engine import train as engine
 from distunlearn.engine.checkpoint import newest
 from distunlearn.engine.job import Job
-from distunlearn.engine.step import Network, RoleBatch, unwrapped
+from distunlearn.engine.network import Network, unwrapped
+from distunlearn.engine.share import RoleBatch
 from distunlearn.methods import Phase
 
 AT = 5

@@ -17,11 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distunlearn.config import EngineConfig, StageConfig
 from distunlearn.engine import reduction
-from distunlearn.engine.diagnose import RankError
+from distunlearn.engine.diagnose import RankError, refuse_ranks_apart
+from distunlearn.engine.network import Network
 from distunlearn.engine.reduction import Traffic, prime
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, Outcome, take_step
-from distunlearn.engine.trainer import refuse_ranks_apart
+from distunlearn.engine.step import Outcome, take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import UnlearningConfig, phases_of
 from distunlearn.models import DomainHeadConfig, DomainHeads, HeadConfig, TaskHead, VggConfig, build_encoder

@@ -13,13 +13,15 @@ from tiny_run import tiny
 from torch import Tensor, nn
 
 from distunlearn.config import EngineConfig, RunConfig, StageConfig
-from distunlearn.engine import checkpoint, trainer
+from distunlearn.engine import checkpoint, saver
 from distunlearn.engine.checkpoint import newest
 from distunlearn.engine.job import build
+from distunlearn.engine.network import Network
 from distunlearn.engine.refuse import refuse_alignments, refuse_norm
 from distunlearn.engine.resume import Patience
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, StepBatch, take_step
+from distunlearn.engine.share import StepBatch
+from distunlearn.engine.step import take_step
 from distunlearn.engine.train import train
 from distunlearn.engine.update import Update
 from distunlearn.engine.updates import build_updates, set_rates
@@ -229,4 +231,4 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
     assert found is not None
     assert found.state["step"] == 8
     assert not damaged
-    assert trainer.FAILED_SAVES == 3
+    assert saver.FAILED_SAVES == 3

@@ -10,8 +10,11 @@ from ranks import batch_of, on_ranks, share_of
 from torch import Tensor, nn
 
 from distunlearn.config import EngineConfig, StageConfig
+from distunlearn.engine.network import Network, unwrapped
+from distunlearn.engine.phase_loss import phase_loss
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, RoleBatch, StepBatch, encode, phase_loss, take_step, unwrapped
+from distunlearn.engine.share import RoleBatch, StepBatch
+from distunlearn.engine.step import encode, take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import (
     METHODS,

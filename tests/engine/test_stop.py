@@ -12,8 +12,8 @@ from ranks import end_of, on_ranks, start
 from safetensors.numpy import load_file
 from tiny_run import tiny
 
+from distunlearn.engine import stage
 from distunlearn.engine import train as engine
-from distunlearn.engine import trainer
 from distunlearn.engine.checkpoint import newest, random_state, restore_random_state
 from distunlearn.engine.stop import SIGNALS, STATUS
 
@@ -33,7 +33,7 @@ def test_a_signalled_run_stops_and_goes_on(
     """
     config = tiny(planted_shards)
     engine.train(config, tmp_path / "quiet")
-    honest, steps = trainer.take_step, iter(range(1, 1000))
+    honest, steps = stage.take_step, iter(range(1, 1000))
 
     def told(*arguments: object, **options: object) -> object:
         if next(steps) in {3, 4}:  # a second signal changes nothing
@@ -41,7 +41,7 @@ def test_a_signalled_run_stops_and_goes_on(
         return honest(*arguments, **options)  # type: ignore[arg-type]
 
     before = {each: signal.getsignal(each) for each in SIGNALS}
-    monkeypatch.setattr(trainer, "take_step", told)
+    monkeypatch.setattr(stage, "take_step", told)
     with pytest.raises(SystemExit) as ended:
         engine.train(config, tmp_path / "told")
     assert ended.value.code == STATUS
@@ -49,7 +49,7 @@ def test_a_signalled_run_stops_and_goes_on(
         os.kill(os.getpid(), each)  # would end this process
         signal.signal(each, handler)
     assert json.loads((tmp_path / "told/STATUS.json").read_text())["state"] == "stopped"
-    monkeypatch.setattr(trainer, "take_step", honest)
+    monkeypatch.setattr(stage, "take_step", honest)
     engine.train(config, tmp_path / "told")
     assert {each: signal.getsignal(each) for each in SIGNALS} == before  # a run that ends by itself hears again
     expected, found = weights(tmp_path / "quiet"), weights(tmp_path / "told")
@@ -57,14 +57,14 @@ def test_a_signalled_run_stops_and_goes_on(
 
 
 def _rank(rank: int, _world: int, shards: Path, run: Path, told_rank: int | None, *settings: str) -> None:
-    honest, steps = trainer.take_step, iter(range(1, 1000))
+    honest, steps = stage.take_step, iter(range(1, 1000))
 
     def told(*arguments: object, **options: object) -> object:
         if next(steps) == 3 and rank == told_rank:
             os.kill(os.getpid(), signal.SIGTERM)
         return honest(*arguments, **options)  # type: ignore[arg-type]
 
-    trainer.take_step = told  # type: ignore[assignment]
+    stage.take_step = told  # type: ignore[assignment]
     engine.train(tiny(shards, *settings), run)
 
 

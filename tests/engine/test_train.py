@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from tiny_run import tiny
 
 from distunlearn.config import RunConfig
+from distunlearn.engine import stage
 from distunlearn.engine import train as engine
-from distunlearn.engine import trainer
 from distunlearn.engine.checkpoint import newest
 from distunlearn.engine.record import hold
 from distunlearn.errors import UserError
@@ -45,9 +45,9 @@ def test_a_run_folder_is_whole(finished: Path) -> None:
     """Predictions of every scan, features in the same order, losses of every phase."""
     assert json.loads((finished / "STATUS.json").read_text())["state"] == "finished"
     scans = pd.read_csv(finished / "scans.tsv", sep="\t")
-    for stage in ("standard", "unlearning"):
-        predictions = pd.read_csv(finished / stage / "predictions.tsv", sep="\t")
-        features = np.load(finished / stage / "features.npz")
+    for name in ("standard", "unlearning"):
+        predictions = pd.read_csv(finished / name / "predictions.tsv", sep="\t")
+        features = np.load(finished / name / "features.npz")
         assert set(predictions["key"]) == set(scans["key"])
         assert list(features["key"]) == list(predictions["key"])
         assert features["features"].shape == (len(predictions), 8)
@@ -73,17 +73,17 @@ def test_training_scans_only(finished: Path) -> None:
 
 def cut_off(config: RunConfig, run: Path, done: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train until so many steps are done and then no further, as in a power cut."""
-    honest, steps = trainer.take_step, iter(range(1, 1000))
+    honest, steps = stage.take_step, iter(range(1, 1000))
 
     def power_cut(*arguments: object, **options: object) -> object:
         if next(steps) > done:
             raise KeyboardInterrupt
         return honest(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer, "take_step", power_cut)
+    monkeypatch.setattr(stage, "take_step", power_cut)
     with pytest.raises(KeyboardInterrupt):
         engine.train(config, run)
-    monkeypatch.setattr(trainer, "take_step", honest)
+    monkeypatch.setattr(stage, "take_step", honest)
 
 
 @pytest.mark.parametrize("stop_at", [3, 9, 14])

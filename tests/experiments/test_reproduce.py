@@ -25,14 +25,14 @@ from distunlearn.report import write_report
 # The command line, in a process that is told to stop in the middle of a step of its last stage.
 TOLD = """
 import os, signal
-from distunlearn.engine import trainer
+from distunlearn.engine import stage
 from distunlearn.cli import run
-honest, steps = trainer.take_step, iter(range(1, 1000))
+honest, steps = stage.take_step, iter(range(1, 1000))
 def told(*arguments, **named):
     if next(steps) == 5:
         os.kill(os.getpid(), signal.SIGTERM)
     return honest(*arguments, **named)
-trainer.take_step = told
+stage.take_step = told
 run()
 """
 

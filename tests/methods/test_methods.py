@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from distunlearn.engine.losses import LOSSES
-from distunlearn.engine.step import reversed_gradient
+from distunlearn.engine.phase_loss import reversed_gradient
 from distunlearn.methods import (
     Confound,
     ConfoundKind,

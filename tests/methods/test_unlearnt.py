@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from distunlearn.batch import Batch
 from distunlearn.config import EngineConfig, StageConfig
+from distunlearn.engine.network import Network
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, RoleBatch, take_step
+from distunlearn.engine.share import RoleBatch
+from distunlearn.engine.step import take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import Confound, ConfoundKind, JointConfig, MethodConfig, StandardConfig, phases_of
 from distunlearn.models import DomainHeadConfig, DomainHeads, HeadConfig, MlpConfig, TaskHead, build_encoder

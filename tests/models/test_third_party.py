@@ -11,8 +11,10 @@ import yaml
 
 from distunlearn.batch import Batch
 from distunlearn.config import EngineConfig, RunConfig
+from distunlearn.engine.network import Network
 from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, RoleBatch, take_step
+from distunlearn.engine.share import RoleBatch
+from distunlearn.engine.step import take_step
 from distunlearn.engine.updates import build_updates
 from distunlearn.methods import Confound, phases_of
 from distunlearn.models import DomainHeads, TaskHead, build_encoder

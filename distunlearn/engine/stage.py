@@ -1,111 +1,53 @@
-"""Stages, epochs, steps: the training loop, which goes on where a killed run stopped."""
+"""One stage of a training: its steps, its lines of metrics, its epochs; it goes on where a killed run stopped."""
 
-import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from safetensors import SafetensorError
 from torch.nn import Parameter
 
-from distunlearn.config import StageConfig
-from distunlearn.engine.checkpoint import Snapshot, save
+from distunlearn.engine.checkpoint import Snapshot
 from distunlearn.engine.choosing import Chooser, error_of, in_words
-from distunlearn.engine.diagnose import RankError, not_finite
+from distunlearn.engine.diagnose import not_finite, refuse_ranks_apart
 from distunlearn.engine.erase import fit_erasure
 from distunlearn.engine.job import Job
 from distunlearn.engine.local import Averaging
 from distunlearn.engine.meter import Meter, Reading
 from distunlearn.engine.outcome import finish_stage, validate
-from distunlearn.engine.record import Record
-from distunlearn.engine.reduction import parameter_sums
 from distunlearn.engine.reset import reset_heads
-from distunlearn.engine.resume import Position, newest_of_main, put_weights, restore, snapshot, weights
-from distunlearn.engine.runtime import Runtime
-from distunlearn.engine.step import Network, StepBatch, take_step
+from distunlearn.engine.resume import Position, put_weights, restore, weights
+from distunlearn.engine.saver import Saver
+from distunlearn.engine.share import StepBatch
+from distunlearn.engine.step import take_step
 from distunlearn.engine.stop import Wish
-from distunlearn.engine.update import Update
 from distunlearn.engine.updates import build_updates, set_rates
-from distunlearn.errors import UserError
 from distunlearn.evaluate.health import findings
 from distunlearn.methods import ErasureConfig, phases_of
 from distunlearn.progress import progress
-from distunlearn.run_folder import CHECKPOINTS
-
-FAILED_SAVES = 3
-"""Saves in a row that may fail before training stops: a disk that was full for a while costs nothing."""
-
-
-class Trainer:
-    """A run in progress."""
-
-    def __init__(self, job: Job, record: Record, wish: Wish) -> None:
-        self.job, self.record, self.wish = job, record, wish
-        self.folder = record.run / CHECKPOINTS
-        self.saved = time.monotonic()
-        self.failed_saves = 0
-
-    def run(self) -> bool:
-        """Train every stage that is not done yet; False if told to stop before the end."""
-        found = newest_of_main(self.folder, self.job, self.record)
-        first = 0
-        for index, stage in enumerate(self.job.config.stages):
-            steps = range(first, first + stage.epochs * self.job.plans["main"].steps_per_epoch)
-            if found is None or found.state["stage"] <= index:
-                if not Stage(self, index, stage, steps).run(found):
-                    return False
-                found = None
-            first = steps.stop
-        return True
-
-    def save_is_due(self) -> bool:
-        """Whether the last save is long enough ago."""
-        return time.monotonic() - self.saved > 60 * self.job.config.engine.checkpoint_minutes
-
-    def save(self, updates: Mapping[str, Update], position: Position, *, must: bool) -> None:
-        """Save everything; a few failures in a row are borne unless it `must` be now.
-
-        Raises:
-            UserError: naming the folder, what is needed and what is free.
-        """
-        taken = snapshot(self.job, self.record, updates, position)  # every rank: random states are gathered
-        if self.record.is_main:
-            try:
-                save(self.folder, taken, position.step)
-                self.failed_saves = 0
-            except (OSError, SafetensorError) as error:
-                self._bear(error, taken, must=must)
-        self.job.runtime.wait()
-        self.saved = time.monotonic()
-
-    def _bear(self, error: Exception, taken: Snapshot, *, must: bool) -> None:
-        self.failed_saves += 1
-        needed = sum(value.nbytes for value in taken.tensors.values()) / 2**20
-        free = shutil.disk_usage(self.record.run).free / 2**20
-        line = (
-            f"{self.folder}: a checkpoint cannot be written ({getattr(error, 'strerror', None) or error}): "
-            f"{needed:.0f} MB needed, {free:.0f} MB free; earlier checkpoints are as they were"
-        )
-        if must or self.failed_saves >= FAILED_SAVES:
-            raise UserError(line) from error
-        self.record.say(line)
 
 
 class Stage:
-    """One stage of a run in progress."""
+    """One stage of a run in progress.
 
-    def __init__(self, trainer: Trainer, index: int, config: StageConfig, steps: range) -> None:
-        self.trainer, self.job, self.record = trainer, trainer.job, trainer.record
-        self.index, self.config, self.steps = index, config, steps
-        self.phases = phases_of(config.method)
-        self.per_epoch = self.job.plans["main"].steps_per_epoch
-        self.updates = build_updates(config, self.job.network, self.job.runtime)
-        self.meter = Meter(self.job.runtime, self.updates)
-        period = self.job.config.engine.average_every
-        local = period > 1 and self.job.runtime.world_size > 1
+    Args:
+        job: the run.
+        saver: writes its checkpoints.
+        wish: whether this process was told to stop.
+        index: of the stage in the run.
+        steps: of the stage, counted over all stages.
+    """
+
+    def __init__(self, job: Job, saver: Saver, wish: Wish, index: int, steps: range) -> None:
+        self.job, self.record, self.saver, self.wish = job, saver.record, saver, wish
+        self.index, self.config, self.steps = index, job.config.stages[index], steps
+        self.phases = phases_of(self.config.method)
+        self.per_epoch = job.plans["main"].steps_per_epoch
+        self.updates = build_updates(self.config, job.network, job.runtime)
+        self.meter = Meter(job.runtime, self.updates)
+        period = job.config.engine.average_every
+        local = period > 1 and job.runtime.world_size > 1
         self.averaging = Averaging(self._parameters(), self.updates, period) if local else None
         self.position = Position(index, steps.start)
-        self.chooser = Chooser(self.job, config)
+        self.chooser = Chooser(job, self.config)
         self.remarked: set[str] = set()
         """Kinds of remarks on the health of the training that hold since the last epoch."""
 
@@ -122,7 +64,7 @@ class Stage:
             return False
         self._put_back_kept()
         finish_stage(self.job, self.record, self.config.name)
-        self.trainer.save({}, Position(self.index + 1, self.steps.stop), must=True)
+        self.saver.save({}, Position(self.index + 1, self.steps.stop), must=True)
         return True
 
     def _put_back_kept(self) -> None:
@@ -149,7 +91,7 @@ class Stage:
                 reading = self._read(step + 1)
                 advance(epoch=self._epoch(step + 1) + 1, **_shown(reading.figures))
                 if reading.save or reading.stop:
-                    self.trainer.save(self.updates, self.position, must=reading.stop)
+                    self.saver.save(self.updates, self.position, must=reading.stop)
                 if reading.stop or self._is_over():
                     return not reading.stop
         return True
@@ -183,7 +125,7 @@ class Stage:
     def _read(self, done: int) -> Reading:
         """Bring the figures together, refuse what must not be saved, write a line of metrics."""
         job, steps = self.job, range(done - self.meter.steps, done)
-        reading = self.meter.read(save=self.trainer.save_is_due(), stop=self.trainer.wish.stop)
+        reading = self.meter.read(save=self.saver.is_due(), stop=self.wish.stop)
         if not reading.is_finite:
             raise not_finite(job, reading.figures, steps)
         refuse_ranks_apart(job.runtime, job.network, done)
@@ -223,22 +165,6 @@ class Stage:
             f"stage {self.config.name!r} ends early: {self.config.watch} did not fall for {patience} epochs"
         )
         return True
-
-
-def refuse_ranks_apart(runtime: Runtime, network: Network, step: int) -> None:
-    """Stop every rank unless all hold the same parameters, bit for bit; one message of a few numbers.
-
-    Raises:
-        RankError: naming the part. A gradient was not reduced, or a rank computed something else.
-    """
-    same = runtime.same(parameter_sums(network.parts.values()))
-    apart = [part for part, equal in zip(network.parts, same.tolist(), strict=True) if not equal]
-    if apart:
-        raise RankError(
-            f"after step {step} the ranks hold different weights of {', '.join(apart)}: a gradient was not reduced or a "
-            "processor is faulty; nothing of this was saved; please report it if it happens again",
-            rank=None, site=None,
-        )  # fmt: skip
 
 
 def _shown(figures: Mapping[str, float]) -> dict[str, float]:
