@@ -14,6 +14,8 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 Compression = Literal["none", "bf16", "powersgd"]
+EXACT_PASSES = 10
+"""Backward passes of a part, the two before the first step among them, before PowerSGD begins to approximate."""
 Reduce = Callable[[GradBucket], Future[Tensor]]
 """Starts to bring the mean over ranks of a bucket's gradients."""
 
@@ -63,9 +65,22 @@ def _bf16() -> Reduce:
 
 
 def _powersgd() -> Reduce:
-    """Low-rank approximations with error feedback; the first steps are exact, while the factors warm up."""
-    state = powerSGD_hook.PowerSGDState(process_group=None, matrix_approximation_rank=2, start_powerSGD_iter=10)
-    return lambda bucket: powerSGD_hook.powerSGD_hook(state, bucket)
+    """Low-rank approximations with error feedback, after some backward passes that are exact.
+
+    Torch's hook sends three messages a bucket, the later ones when the earlier are back. With two buckets under way
+    ranks would send them in different orders, and one rank would take the messages of one bucket for the other's: each
+    bucket is waited for.
+    """
+    state = powerSGD_hook.PowerSGDState(
+        process_group=None, matrix_approximation_rank=2, start_powerSGD_iter=EXACT_PASSES
+    )
+
+    def reduce(bucket: GradBucket) -> Future[Tensor]:
+        reduced: Future[Tensor] = powerSGD_hook.powerSGD_hook(state, bucket)
+        reduced.wait()
+        return reduced
+
+    return reduce
 
 
 REDUCTIONS: dict[str, Callable[[], Reduce]] = {"none": _plain, "bf16": _bf16, "powersgd": _powersgd}
