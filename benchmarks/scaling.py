@@ -77,29 +77,36 @@ def on_rank(config: dict[str, Any], steps: int) -> Found:
         for part in reducing:
             part._set_ddp_runtime_logging_sample_rate(1)
         phases, updates = phases_of(stage.method), build_updates(stage, network, job.runtime)
-        meter, began, cpu = Meter(job.runtime, updates), 0.0, 0.0
+        meter, began, cpu, before = Meter(job.runtime, updates), 0.0, 0.0, Found()
         for step, batches in enumerate(meter.waiting(job.steps(0, WARM_UP + steps))):
             if step == WARM_UP:
                 meter.read(save=False, stop=False)
+                before = sent(reducing)
                 began, cpu = time.perf_counter(), time.process_time()
             meter.add(take_step(network, phases, batches, updates))
         spent, cpu = time.perf_counter() - began, time.process_time() - cpu
         figures = meter.read(save=False, stop=False).figures
+        after = sent(reducing)
         return {
             "step": spent / steps, "cpu": cpu / steps, "waiting": figures["time/waiting_for_data"],
-            **sent(reducing, WARM_UP + steps),
+            **{name: (after[name] - before[name]) / steps for name in after},
         }  # fmt: skip
 
 
-def sent(parts: Iterable[DistributedDataParallel], steps: int) -> Found:
-    """Seconds a step in which gradients were under way, and those of them in which nothing else was done, as DDP logs them."""
+def sent(parts: Iterable[DistributedDataParallel]) -> Found:
+    """Seconds so far in which gradients were under way, and those of them in which nothing else was done, as DDP logs them.
+
+    It logs means over its passes, each pass when the next begins: differences leave out what came before, and the last
+    pass of a part stands in the next difference.
+    """
     found = {"sending": 0.0, "open": 0.0}
     for part in parts:
         log = part._get_ddp_logging_data()
-        passes_a_step = (log["iteration"] + 1) / steps
-        under_way, hidden = log["avg_backward_comm_time"], log["avg_backward_compute_comm_overlap_time"]
-        found["sending"] += 1e-9 * passes_a_step * under_way
-        found["open"] += 1e-9 * passes_a_step * (under_way - hidden)
+        under_way, hidden = (
+            log.get(name, 0) for name in ("avg_backward_comm_time", "avg_backward_compute_comm_overlap_time")
+        )
+        found["sending"] += 1e-9 * (log["iteration"] + 1) * under_way
+        found["open"] += 1e-9 * (log["iteration"] + 1) * (under_way - hidden)
     return found
 
 

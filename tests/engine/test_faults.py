@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,14 @@ def _train(rank: int, _world: int, shards: Path, run: Path, victim: int, acciden
     engine.train(tiny(shards, "engine.checkpoint_minutes=0", f"engine.timeout_minutes={timeout}"), run)
 
 
+def wait_until_stopped(rank: BaseProcess) -> None:
+    """Until SIGSTOP has reached a process, so that what follows is timed from there however slowly it began."""
+    stat, until = Path(f"/proc/{rank.pid}/stat"), time.monotonic() + 120
+    while stat.read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < until, "the rank was not stopped"
+        time.sleep(0.05)
+
+
 @pytest.mark.distributed
 @pytest.mark.parametrize(
     ("accident", "world", "victim"),
@@ -82,9 +92,11 @@ def test_all_ranks_end_and_name_the_first_cause(
     run = tmp_path / "run"
     ranks = start(world, _train, planted_shards, run, victim, accident, log=tmp_path / "log")
     others = [rank for rank in range(world) if rank != victim]
-    if accident != "frozen":
-        ranks[victim].join(60)
-    statuses = end_of([ranks[rank] for rank in others], SOON if accident != "frozen" else 60)
+    if accident == "frozen":
+        wait_until_stopped(ranks[victim])
+    else:
+        ranks[victim].join(120)
+    statuses = end_of([ranks[rank] for rank in others], SOON)
     ranks[victim].kill()
     assert statuses == [2] * len(others)
     for rank in others:
@@ -126,7 +138,7 @@ def test_a_kill_at_any_moment_ends_all_ranks_soon(
         pytest.skip("rank 0 alone saves")
     run = tmp_path / "run"
     ranks = start(2, _train_until, planted_shards, run, victim, moment, log=tmp_path / "log")
-    ranks[victim].join(60)
+    ranks[victim].join(120)
     assert ranks[victim].exitcode == -signal.SIGKILL
     assert end_of([ranks[1 - victim]], SOON) == [2]
     last = (tmp_path / "log" / str(1 - victim)).read_text().strip().splitlines()[-1]
@@ -154,7 +166,7 @@ def _train_without_a_phase(rank: int, _world: int, shards: Path, run: Path) -> N
 def test_a_phase_that_one_rank_leaves_out_ends_the_run(planted_shards: Path, tmp_path: Path) -> None:
     """Its messages meet those of another phase: all ranks end with an error, and nothing of it is saved."""
     run = tmp_path / "run"
-    statuses = end_of(start(2, _train_without_a_phase, planted_shards, run, log=tmp_path / "log"), 60)
+    statuses = end_of(start(2, _train_without_a_phase, planted_shards, run, log=tmp_path / "log"))
     assert None not in statuses
     assert 0 not in statuses
     found, damaged = newest(run / "checkpoints")
