@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import xxhash
+from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from safetensors.torch import save as packed_tensors
 from torch import Tensor
@@ -81,8 +82,10 @@ def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
     for generation in reversed(_generations(folder)):
         fault = _fault(generation)
         if fault is None:
-            state = json.loads((generation / STATE).read_text())
-            return Snapshot(load_file(generation / TENSORS), state), damaged
+            try:
+                return Snapshot(load_file(generation / TENSORS), json.loads((generation / STATE).read_text())), damaged
+            except (SafetensorError, ValueError):
+                fault = f"{TENSORS} or {STATE} is of another format"
         damaged.append(f"checkpoint {generation.name} is damaged ({fault}); an older one is used")
     return None, damaged
 

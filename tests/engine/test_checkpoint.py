@@ -1,7 +1,9 @@
 """A checkpoint is whole or not there, whenever the writer is killed."""
 
 import errno
+import json
 import os
+import pickle
 import random
 import resource
 import signal
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,15 +20,16 @@ from ranks import START
 from safetensors import SafetensorError
 
 from distunlearn.engine import checkpoint
-from distunlearn.engine.checkpoint import KEPT, PART, Snapshot, newest, save
+from distunlearn.engine.checkpoint import DIGESTS, KEPT, PART, STATE, TENSORS, Snapshot, newest, save
 
-TENSORS = 24
+NAMES = 24
+"""Tensors of a generation."""
 
 
 def _save_for_ever(folder: Path, first: int) -> None:
     """Save one generation after another, every value of which is its number."""
     for generation in count(first):
-        tensors = {f"{index}": torch.full((4096,), float(generation)) for index in range(TENSORS)}
+        tensors = {f"{index}": torch.full((4096,), float(generation)) for index in range(NAMES)}
         save(folder, Snapshot(tensors, {"generation": generation}), generation)
         (folder / "saved").write_text(str(generation))
 
@@ -53,6 +57,35 @@ def test_a_kill_inside_a_save_loses_nothing(kills: int, tmp_path: Path) -> None:
         assert generation >= max(last + 1, int(saved or 0))
         last = generation
     assert partial > kills / 10, "hardly any kill fell inside a save"
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("name", [TENSORS, STATE])
+def test_a_pickle_is_not_loaded(name: str, tmp_path: Path) -> None:
+    """In place of either file, with a digest that fits: the generation is named, the one before is used, and nothing is carried out."""
+    folder, sprung = tmp_path / "checkpoints", tmp_path / "sprung"
+    for number in (1, 2):
+        save(folder, Snapshot({"values": torch.full((4,), float(number))}, {"number": number}), number)
+    generation = folder / f"{2:09d}"
+    (generation / name).write_bytes(pickle.dumps(Trap(sprung)))
+    digests = {file: checkpoint._digest(generation / file) for file in (TENSORS, STATE)}
+    (generation / DIGESTS).write_text(json.dumps(digests))
+    found, damaged = newest(folder)
+    assert found is not None
+    assert found.state["number"] == 1
+    assert generation.name in damaged[0]
+    assert not sprung.exists()
+    pickle.loads((generation / name).read_bytes())
+    assert sprung.exists()  # the trap works
 
 
 BIG = 40_000

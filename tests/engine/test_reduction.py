@@ -143,9 +143,7 @@ class Collectives(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_beside_gradients_a_line_of_metrics_sends_two_messages(
-    hooked: Hooked, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_beside_gradients_a_line_of_metrics_sends_two_messages(hooked: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step sends its buckets and nothing else; figures and wishes are one message, the comparison of ranks another."""
     runtime, _ = pretend(8, monkeypatch)
     net = network(runtime)
