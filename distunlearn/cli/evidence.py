@@ -1,4 +1,4 @@
-"""Commands on evidence: evaluate, probe, report, compare, reproduce."""
+"""Commands on evidence: evaluate, probe, combat, report, join, compare, reproduce."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(evaluate)
     app.command()(probe)
+    app.command()(combat)
     app.command()(report)
     app.command()(join)
     app.command()(compare)
@@ -53,6 +54,29 @@ def probe(
 
     for name, sentence in probe_run(run, only=stage, before=before, quick=quick, seed=seed).items():
         print(f"{name}: {sentence}")
+
+
+def combat(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    *,
+    stage: Annotated[str | None, typer.Option(help="Stage whose features are used; the last if not given.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer probes and resamples: seconds instead of minutes.")
+    ] = False,
+) -> None:
+    """Harmonise a stage's features with ComBat, for comparison: its errors and its probe, into RUN/STAGE-combat."""
+    from rich import print as show
+
+    from distunlearn.evaluate.combat import harmonise_features
+    from distunlearn.evaluate.probe import probe as probe_stage
+    from distunlearn.evaluate.rerun import last_stage
+    from distunlearn.evaluate.summary import summarise
+    from distunlearn.report.terminal import error_table
+
+    folder = harmonise_features(run / (stage or last_stage(run)))
+    summarise(folder)
+    show(error_table(folder))
+    print(f"{folder.name}: {probe_stage(folder, quick=quick)['sentence']}")
 
 
 def report(

@@ -1,4 +1,4 @@
-"""ComBat on the features of a stage, for comparison: a stage folder of its own that probes and reports read like any.
+"""ComBat on the features of a stage, for comparison: a folder beside the stage's own that probes read like any.
 
 ComBat needs the site of every scan, and one that it was fitted on: it says nothing of new scanners. It is fitted on the
 training scans only. Age is not kept, because keeping it needs the age of the test scans, which is what is predicted.
