@@ -21,9 +21,9 @@ from distunlearn.config import load
 from distunlearn.engine.choosing import SCANNER, Chooser, Kept
 from distunlearn.engine.train import train
 from distunlearn.evaluate.predictions import Predictions, predict, write_predictions
-from distunlearn.evaluate.probe import probe
 from distunlearn.evaluate.summary import summarise
 from distunlearn.prepare import PrepareConfig, shard
+from distunlearn.probing.probe import probe
 from distunlearn.shard_format import SPLITS
 from distunlearn.simulate import Study, simulate
 

@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from distunlearn.config import RunConfig
 from distunlearn.engine.train import train
 from distunlearn.evaluate.join import join
-from distunlearn.evaluate.probe import probe
 from distunlearn.evaluate.summary import summarise
 from distunlearn.prepare import PrepareConfig, Preprocessing, shard
+from distunlearn.probing.probe import probe
 from distunlearn.simulate import Study, simulate
 from distunlearn.streaming.loader import evaluation_batches
 from distunlearn.streaming.manifest import read_study

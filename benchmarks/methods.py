@@ -26,8 +26,8 @@ from sklearn.svm import SVC
 
 from distunlearn.config import RunConfig
 from distunlearn.engine.train import train
-from distunlearn.evaluate.combat import harmonise_features
 from distunlearn.prepare import PrepareConfig, shard
+from distunlearn.probing.combat import harmonise_features
 
 FOLDS = 3
 FEWEST = 10

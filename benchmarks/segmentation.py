@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from distunlearn.evaluate.verdict import main_set
+from distunlearn.probing.verdict import main_set
 from distunlearn.run_folder import PREDICTIONS, PROBE, stages_done
 
 CLASSES = {"dice_1": "grey", "dice_2": "white", "dice_3": "fluid"}

@@ -11,7 +11,7 @@ RUN/STAGE/predictions.tsv  key site split subject target prediction and the labe
 RUN/STAGE/features.npz     key (n,) and features (n, F) float32: the encoder's output, in the order of predictions.tsv
 RUN/STAGE/pictures.npz     what a site's scans look like and where the network looks, means over people, see evaluate.saliency
 RUN/STAGE/summary.json     error a split and site, see evaluate.summary
-RUN/STAGE/probe.json       how well fresh probes tell the scanner, see evaluate.probe
+RUN/STAGE/probe.json       how well fresh probes tell the scanner, see probing.probe
 RUN/report.html            one self-contained page
 RUN/rank-NUMBER/           federated: a site's own scans.tsv, STAGE/predictions.tsv and STAGE/features.npz, which no other site sees
 """

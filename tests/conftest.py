@@ -24,7 +24,7 @@ def fabricated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def probed_run(fabricated_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of `fabricated_run` with probes of both stages, in the quick form; read-only."""
-    from distunlearn.evaluate.probe import probe_run
+    from distunlearn.probing.probe import probe_run
 
     run = tmp_path_factory.mktemp("probed") / "run"
     shutil.copytree(fabricated_run, run)

@@ -50,7 +50,7 @@ def probe(
     seed: Annotated[int, typer.Option(help="Of folds, resamples and permutations.")] = 0,
 ) -> None:
     """Try to tell the scanner from the frozen features of held-out scans, and say what came out."""
-    from distunlearn.evaluate.probe import probe_run
+    from distunlearn.probing.probe import probe_run
 
     for name, sentence in probe_run(run, only=stage, before=before, quick=quick, seed=seed).items():
         print(f"{name}: {sentence}")
@@ -67,10 +67,10 @@ def combat(
     """Harmonise a stage's features with ComBat, for comparison: its errors and its probe, into RUN/STAGE-combat."""
     from rich import print as show
 
-    from distunlearn.evaluate.combat import harmonise_features
-    from distunlearn.evaluate.probe import probe as probe_stage
     from distunlearn.evaluate.rerun import last_stage
     from distunlearn.evaluate.summary import summarise
+    from distunlearn.probing.combat import harmonise_features
+    from distunlearn.probing.probe import probe as probe_stage
     from distunlearn.report.terminal import error_table
 
     folder = harmonise_features(run / (stage or last_stage(run)))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from distunlearn.evaluate.apply import Bad, Effort, Result, Tally
     from distunlearn.evaluate.model import Model
+    from distunlearn.inference.apply import Bad, Effort, Result, Tally
 
 Stage = Annotated[str | None, typer.Option(help="Stage of the run [default: its last].")]
 Suffix = Annotated[str, typer.Option(help="BIDS suffix of the images.")]
@@ -48,8 +48,8 @@ def predict(
 
     Exit status 1 when a scan was refused: it is in the table with its rule, and the others are predicted.
     """
-    from distunlearn.evaluate.apply import predictions, remarks
-    from distunlearn.evaluate.tsv import write_rows
+    from distunlearn.inference.apply import predictions, remarks
+    from distunlearn.inference.tsv import write_rows
 
     model, tally, results = _apply(run, stage, scans, suffix, _effort(batch, workers, orientation_from))
     for remark in remarks(model.card):
@@ -73,10 +73,10 @@ def embed(
 ) -> None:
     """Write the features of scans as a table for statistics: `distunlearn embed RUN SCANS OUT.tsv`."""
     from distunlearn.errors import UserError
-    from distunlearn.evaluate.embed import of_scans, of_shards
     from distunlearn.evaluate.model import load_model
     from distunlearn.evaluate.rerun import model_folder
-    from distunlearn.evaluate.tsv import write_rows
+    from distunlearn.inference.embed import of_scans, of_shards
+    from distunlearn.inference.tsv import write_rows
 
     if len(paths) < 2 or (len(paths) == 2) != (shards is not None) or paths[-1].suffix != ".tsv":
         raise UserError(
@@ -98,8 +98,8 @@ def audit(
     seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
 ) -> None:
     """Try to tell from the model's errors who was trained on, site by site, and write RUN/STAGE/audit.json."""
-    from distunlearn.evaluate.membership import audit as attack
     from distunlearn.evaluate.rerun import last_stage
+    from distunlearn.inference.membership import audit as attack
 
     found = attack(run / (stage or last_stage(run)), seed=seed)
     print("Who was trained on, told by the loss: area under the ROC curve (0.5 tells nothing, 1 everything)")
@@ -124,9 +124,9 @@ def export(
 ) -> None:
     """Write a model to hand over: safetensors weights, configuration, model card, and further formats."""
     from distunlearn.errors import UserError
-    from distunlearn.evaluate.export import GRAPHS, write_graph, write_mlflow
-    from distunlearn.evaluate.export import export as hand_over
     from distunlearn.evaluate.rerun import last_stage
+    from distunlearn.inference.export import GRAPHS, write_graph, write_mlflow
+    from distunlearn.inference.export import export as hand_over
 
     asked = dict.fromkeys(formats or [])
     if unknown := [kind for kind in asked if kind not in {*GRAPHS, "mlflow"}]:
@@ -140,8 +140,8 @@ def export(
 def _apply(
     run: Path, stage: str | None, scans: list[Path], suffix: str, effort: "Effort"
 ) -> "tuple[Model, Tally, Iterator[Result | Bad]]":
-    from distunlearn.evaluate.apply import Tally, apply_model, load_for_scans
     from distunlearn.evaluate.rerun import model_folder
+    from distunlearn.inference.apply import Tally, apply_model, load_for_scans
     from distunlearn.prepare.sources.unlabelled import find_unlabelled
     from distunlearn.progress import progress
 
@@ -160,7 +160,7 @@ def _apply(
 
 def _effort(batch: int, workers: int, orientation_from: str) -> "Effort":
     from distunlearn.errors import UserError
-    from distunlearn.evaluate.apply import Effort
+    from distunlearn.inference.apply import Effort
     from distunlearn.prepare.config import known_orientation
 
     try:

@@ -23,7 +23,7 @@ from distunlearn.evaluate.measure import predicted_by
 from distunlearn.evaluate.predictions import Predictions, predict, tabled
 from distunlearn.evaluate.sets import ScanSet, TooFew, validation_set
 from distunlearn.evaluate.stage import Stage, with_people
-from distunlearn.evaluate.validation import as_error, scanner_accuracy
+from distunlearn.probing.validation import as_error, scanner_accuracy
 
 SCANNER = "val/scanner_accuracy"
 """Balanced accuracy of the strongest fresh probe on label-matched validation scans."""

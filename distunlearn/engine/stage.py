@@ -20,8 +20,8 @@ from distunlearn.engine.share import StepBatch
 from distunlearn.engine.step import take_step
 from distunlearn.engine.stop import Wish
 from distunlearn.engine.updates import build_updates, set_rates
-from distunlearn.evaluate.health import findings
 from distunlearn.methods import ErasureConfig, phases_of
+from distunlearn.probing.health import findings
 from distunlearn.progress import progress
 
 

@@ -1,1 +1,1 @@
-"""What a trained network can do and what its features give away: predictions, errors, probes."""
+"""What a trained network says of scans, and how far off it is: models, predictions, errors, which scans are looked at."""

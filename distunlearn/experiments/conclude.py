@@ -5,9 +5,9 @@ from pathlib import Path
 from rich import print as show
 
 from distunlearn.errors import UserError
-from distunlearn.evaluate.probe import probe_run
 from distunlearn.evaluate.rerun import picture
 from distunlearn.evaluate.summary import summarise
+from distunlearn.probing.probe import probe_run
 from distunlearn.report import figures, print_table, write_report
 from distunlearn.run_folder import stages_done
 from distunlearn.tracking import Tracker

@@ -21,9 +21,9 @@ from distunlearn.config import RunConfig
 from distunlearn.engine.resume import refuse_other_run
 from distunlearn.engine.stop import SIGNALS, STATUS
 from distunlearn.errors import UserError
-from distunlearn.evaluate.probe import probe_run
 from distunlearn.evaluate.rerun import evaluate
 from distunlearn.experiments.suite import Row, Suite
+from distunlearn.probing.probe import probe_run
 from distunlearn.progress import progress
 from distunlearn.run_folder import PROBE, read_json, stages_done, write_json
 from distunlearn.run_folder import STATUS as STATUS_FILE

@@ -17,10 +17,10 @@ from scipy.stats import t
 from distunlearn.evaluate.measure import predicted
 from distunlearn.evaluate.stage import read_predictions
 from distunlearn.evaluate.summary import FEWEST_PEOPLE, Errors, errors_by_person
-from distunlearn.evaluate.verdict import main_set
 from distunlearn.experiments.reproduce import folder_of, is_done
 from distunlearn.experiments.suite import Contrast, Published, Row, Suite
 from distunlearn.metrics import LEVEL, Interval, percentiles, resample_people
+from distunlearn.probing.verdict import main_set
 from distunlearn.run_folder import PROBE, SUMMARY, read_json, stages_done
 
 SCANNER, EXTERNAL, OPENBHB = "scanner accuracy", "external MAE", "OpenBHB measure"

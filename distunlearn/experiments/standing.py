@@ -18,10 +18,10 @@ from distunlearn.errors import UserError
 from distunlearn.evaluate.measure import predicted
 from distunlearn.evaluate.stage import read_predictions
 from distunlearn.evaluate.summary import Errors, errors_by_person
-from distunlearn.evaluate.verdict import main_set
 from distunlearn.experiments.results import done_runs, student
 from distunlearn.experiments.suite import Bar, Row, Suite
 from distunlearn.metrics import Interval
+from distunlearn.probing.verdict import main_set
 from distunlearn.run_folder import METRICS, PROBE, read_json
 
 MOST_EXCESS = 0.05

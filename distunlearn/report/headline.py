@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
-from distunlearn.evaluate.verdict import NOT_SEPARABLE, REDUCED, UNDECIDED
+from distunlearn.probing.verdict import NOT_SEPARABLE, REDUCED, UNDECIDED
 from distunlearn.report import html
 from distunlearn.report.results import Row
 

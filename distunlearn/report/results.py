@@ -6,8 +6,8 @@ from typing import Any
 
 from distunlearn.evaluate.measure import Measure
 from distunlearn.evaluate.summary import FEWEST_PEOPLE, errors_by_person
-from distunlearn.evaluate.verdict import main_set
 from distunlearn.metrics import Interval, mean_over_sites
+from distunlearn.probing.verdict import main_set
 from distunlearn.report.record import RunRecord, StageRecord
 
 

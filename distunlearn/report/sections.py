@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from distunlearn.evaluate.health import findings
+from distunlearn.probing.health import findings
 from distunlearn.report import html
 from distunlearn.report.record import RunRecord
 from distunlearn.report.words import LIMITS, SIMULATED

@@ -19,11 +19,11 @@ import pandas as pd
 import pytest
 from tiny_run import command
 
-from distunlearn.evaluate.apply import Result, apply_model, load_for_scans
-from distunlearn.evaluate.deployed import ONNX_NEEDS
-from distunlearn.evaluate.export import export, real_scans
-from distunlearn.evaluate.membership import audit
-from distunlearn.evaluate.service import load
+from distunlearn.inference.apply import Result, apply_model, load_for_scans
+from distunlearn.inference.deployed import ONNX_NEEDS
+from distunlearn.inference.export import export, real_scans
+from distunlearn.inference.membership import audit
+from distunlearn.inference.service import load
 
 STAGE = "unlearning"
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from fabricated_run import Study, write_run
 
-from distunlearn.evaluate.probe import probe_run
 from distunlearn.evaluate.summary import summarise
 from distunlearn.experiments import Arena, Suite, table
 from distunlearn.experiments.leave_one_out import leave_one_out
 from distunlearn.experiments.reproduce import folder_of, read_suite
 from distunlearn.experiments.results import SCANNER, over_sites, paired, student
 from distunlearn.experiments.table1 import table1
+from distunlearn.probing.probe import probe_run
 from distunlearn.run_folder import read_json, stages_done, write_json
 
 SITES = ("biobank", "oasis", "whitehall")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fabricated_run import write_run
 
-from distunlearn.evaluate.probe import probe
+from distunlearn.probing.probe import probe
 from distunlearn.report import print_table
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from distunlearn.evaluate.sets import ScanSet, scan_sets
 from distunlearn.evaluate.stage import Stage, read_stage
-from distunlearn.evaluate.travelling import travelling_figures
+from distunlearn.probing.travelling import travelling_figures
 
 
 @pytest.fixture(scope="module")

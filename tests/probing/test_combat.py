@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from distunlearn.errors import UserError
-from distunlearn.evaluate.combat import harmonise_features
+from distunlearn.probing.combat import harmonise_features
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from distunlearn.evaluate.membership import AUDIT, STATEMENT
 from distunlearn.evaluate.model import ModelCard
 from distunlearn.evaluate.stage import PERSON, read_predictions, trained_sites
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
+from distunlearn.inference.membership import AUDIT, STATEMENT
 from distunlearn.run_folder import PROBE, SUMMARY, read_json
 from distunlearn.shard_format import SPLITS
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from distunlearn.evaluate.classifiers import PROBES, QUICK, Probe
-from distunlearn.evaluate.folds import out_of_fold
+from distunlearn.probing.classifiers import PROBES, QUICK, Probe
+from distunlearn.probing.folds import out_of_fold
 
 
 def test_a_person_is_not_recognised_instead_of_the_scanner() -> None:

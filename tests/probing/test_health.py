@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distunlearn.evaluate.health import findings
+from distunlearn.probing.health import findings
 
 SITES = 3
 NOTHING = math.log(SITES)

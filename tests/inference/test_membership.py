@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distunlearn.evaluate.membership import STATEMENT, audit
+from distunlearn.inference.membership import STATEMENT, audit
 from distunlearn.run_folder import read_json
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from distunlearn.evaluate.verdict import left_over, main_set, verdict
+from distunlearn.probing.verdict import left_over, main_set, verdict
 
 SOUND: dict[str, Any] = {"reasons": []}
 

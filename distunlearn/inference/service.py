@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from distunlearn.evaluate.apply import Bad, Effort, Result, apply_model, load_for_scans
 from distunlearn.evaluate.model import Model
+from distunlearn.inference.apply import Bad, Effort, Result, apply_model, load_for_scans
 
 Answer = Callable[[Iterable[bytes]], list[dict[str, Any]]]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from distunlearn.evaluate.apply import Bad, Result
 from distunlearn.evaluate.model import Model
 from distunlearn.evaluate.rerun import BATCH, refuse_other_preparation
+from distunlearn.inference.apply import Bad, Result
 from distunlearn.streaming.loader import evaluation_batches
 from distunlearn.streaming.manifest import read_study
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distunlearn.evaluate import null as module
-from distunlearn.evaluate.null import Null, null
 from distunlearn.evaluate.sets import ScanSet, scan_sets
 from distunlearn.evaluate.stage import Stage, read_stage
+from distunlearn.probing import null as module
+from distunlearn.probing.null import Null, null
 
 
 def scan_set(stage: Stage, name: str) -> ScanSet:

@@ -10,7 +10,7 @@ import pytest
 from fabricated_run import SCANS, Study, write_run
 
 from distunlearn.errors import UserError
-from distunlearn.evaluate.probe import probe, probe_run
+from distunlearn.probing.probe import probe, probe_run
 
 
 def test_the_scanner_is_told_before_and_not_after(fabricated_run: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from fabricated_run import Study, write_run
 
-from distunlearn.evaluate.collapse import collapse_check
 from distunlearn.evaluate.stage import read_stage
+from distunlearn.probing.collapse import collapse_check
 
 
 def test_a_healthy_stage_has_nothing_wrong(fabricated_run: Path) -> None:

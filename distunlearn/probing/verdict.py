@@ -25,7 +25,7 @@ def verdict(sets: Sets, collapse: Found, labels: str = "age") -> tuple[str, str]
     - *not separable beyond age* (or whatever labels the scanner can be told from): nothing was told, and the upper end of the strongest probe's interval is at most
       `MOST_LEFT` above the null.
     - *collapsed*: it would be one of the better verdicts, but the features or predictions say nothing at all
-      (`evaluate.collapse`), so that there is nothing in them to tell the scanner from either.
+      (`probing.collapse`), so that there is nothing in them to tell the scanner from either.
     - *undecided*: there are too few scans for any of these.
     """
     name, sentence = _of_the_scanner(sets, labels)

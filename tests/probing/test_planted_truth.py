@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fabricated_run import Study, write_run
 
-from distunlearn.evaluate.probe import probe
+from distunlearn.probing.probe import probe
 
 SETS = ("natural", "matched", "travelling")
 

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from distunlearn.evaluate.classifiers import Probe
-from distunlearn.evaluate.folds import Hits, out_of_fold
 from distunlearn.evaluate.sets import ScanSet
 from distunlearn.metrics import Interval, balanced_accuracy, percentiles, resample_people, resampled_accuracy
+from distunlearn.probing.classifiers import Probe
+from distunlearn.probing.folds import Hits, out_of_fold
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import yaml
 from torch import Tensor
 
 from distunlearn.errors import UserError
-from distunlearn.evaluate.card_text import card_text
-from distunlearn.evaluate.deployed import write_onnx, write_torch
 from distunlearn.evaluate.model import CARD, WEIGHTS, Model, load_model
-from distunlearn.evaluate.service import columns
+from distunlearn.inference.card_text import card_text
+from distunlearn.inference.deployed import write_onnx, write_torch
+from distunlearn.inference.service import columns
 from distunlearn.run_folder import CONFIG, MODEL
 from distunlearn.streaming.loader import evaluation_batches
 from distunlearn.streaming.manifest import read_study
@@ -22,7 +22,7 @@ CHECKED = 4
 """Scans on which a graph is compared with the original."""
 SERVED = '''"""What MLflow runs to serve this model: distunlearn reads the weights, nothing is unpickled."""
 
-from distunlearn.evaluate.service import load
+from distunlearn.inference.service import load
 from distunlearn.tracking.serving import serve
 
 serve(load)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from distunlearn.evaluate.separability import Told, mean_of
 from distunlearn.evaluate.sets import ScanSet
+from distunlearn.probing.separability import Told, mean_of
 
 
 def scans_of(people: int) -> ScanSet:

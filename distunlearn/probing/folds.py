@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from distunlearn.evaluate.classifiers import Probe, pipeline
+from distunlearn.probing.classifiers import Probe, pipeline
 
 OUTER, INNER = 5, 3
 

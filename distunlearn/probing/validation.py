@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from distunlearn.evaluate.classifiers import QUICK
-from distunlearn.evaluate.folds import out_of_fold
 from distunlearn.evaluate.sets import ScanSet
 from distunlearn.metrics import balanced_accuracy
+from distunlearn.probing.classifiers import QUICK
+from distunlearn.probing.folds import out_of_fold
 
 MORE_IS_BETTER = "val/dice"
 """How those figures of validation begin that rise as the task is learned."""

@@ -11,8 +11,8 @@ import torch
 from distunlearn.errors import UserError
 from distunlearn.evaluate.age_bias import Correction
 from distunlearn.evaluate.applicability import looks, ranges, unlike, voxel_ranges
-from distunlearn.evaluate.apply import Bad, Effort, Result, apply_model, load_for_scans, predictions, remarks
 from distunlearn.evaluate.model import Model
+from distunlearn.inference.apply import Bad, Effort, Result, apply_model, load_for_scans, predictions, remarks
 
 STAGE = "unlearning"
 

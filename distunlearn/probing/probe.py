@@ -10,15 +10,15 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from distunlearn.errors import UserError
-from distunlearn.evaluate.classifiers import PROBES, QUICK, Probe
-from distunlearn.evaluate.collapse import collapse_check
-from distunlearn.evaluate.folds import fitted_on
-from distunlearn.evaluate.null import RIDGES, null
-from distunlearn.evaluate.separability import Strongest, Told, mean_of, tell
 from distunlearn.evaluate.sets import ScanSet, TooFew, held_out_splits, scan_sets
 from distunlearn.evaluate.stage import Stage, read_stage
-from distunlearn.evaluate.travelling import as_dict, travelling_figures
-from distunlearn.evaluate.verdict import verdict
+from distunlearn.probing.classifiers import PROBES, QUICK, Probe
+from distunlearn.probing.collapse import collapse_check
+from distunlearn.probing.folds import fitted_on
+from distunlearn.probing.null import RIDGES, null
+from distunlearn.probing.separability import Strongest, Told, mean_of, tell
+from distunlearn.probing.travelling import as_dict, travelling_figures
+from distunlearn.probing.verdict import verdict
 from distunlearn.progress import Advance, progress
 from distunlearn.run_folder import PROBE, stages_done, write_json
 

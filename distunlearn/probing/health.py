@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from distunlearn.evaluate.collapse import LEAST_SPREAD
-from distunlearn.evaluate.validation import as_error
+from distunlearn.probing.collapse import LEAST_SPREAD
+from distunlearn.probing.validation import as_error
 
 Line = Mapping[str, Any]
 """One line of metrics.jsonl."""
