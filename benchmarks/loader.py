@@ -25,11 +25,13 @@ import numpy as np
 import torch
 import xxhash
 from loader_data import SHAPE, prepare
-from loader_peers import BATCH, CONTENDERS, LIMIT, OURS, PEERS
+from loader_peers import BATCH, CONTENDERS, DEFAULT, FLOOR, LIMIT, PEERS
 
 from distunlearn.streaming.manifest import read_study
+from distunlearn.streaming.prefetch import Buffers
 from distunlearn.streaming.reader import IndexReader
 
+WARM_UP = 8
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -59,13 +61,14 @@ def cost(work: Callable[[], object]) -> Cost:
 
 
 def run(batches: Iterator[torch.Tensor], number: int) -> Cost:
-    """Take some batches after two that are not counted."""
+    """Take some batches after a few that are not counted, in which workers start and buffers are filled for the first time."""
 
     def take() -> None:
         for _ in range(number):
             assert next(batches).shape[-3:] == SHAPE
 
-    next(batches), next(batches)
+    for _ in range(WARM_UP):
+        next(batches)
     return cost(take)
 
 
@@ -97,9 +100,9 @@ def one_process(folder: Path, rounds: int, dtype: str) -> dict[str, Cost]:
 
 def reading_ways(folder: Path, dtype: str) -> dict[str, Callable[[np.ndarray], object]]:
     """Ways to get some scans into memory."""
-    reader = IndexReader(read_study(folder / "shards" / dtype))
+    study = read_study(folder / "shards" / dtype)
+    reader, buffer = IndexReader(study), Buffers(study, 1).take(BATCH).array
     files = sorted((folder / "raw" / dtype).glob("*.raw"))
-    buffer = torch.empty((BATCH, *SHAPE), dtype=getattr(torch, dtype)).numpy()  # aligned as the loader's buffers are
 
     def dropped(chosen: np.ndarray) -> None:
         for number in chosen:
@@ -114,7 +117,6 @@ def reading_ways(folder: Path, dtype: str) -> dict[str, Callable[[np.ndarray], o
         "np.fromfile, 16 scans kept": lambda chosen: [np.fromfile(files[number], dtype) for number in chosen],
         "memory maps copied into a batch, unchecked": memory_maps,
         "memory maps kept open, copied into a batch, digests checked": kept_maps(files, dtype, buffer),
-        "preadv into a batch, unchecked: the kernel's copy alone": unchecked(files, buffer),
         "distunlearn: preadv into a batch, digests checked": lambda chosen: reader.read(chosen, buffer),
     }
 
@@ -131,17 +133,6 @@ def kept_maps(files: list[Path], dtype: str, buffer: np.ndarray) -> Callable[[np
     return read
 
 
-def unchecked(files: list[Path], buffer: np.ndarray) -> Callable[[np.ndarray], object]:
-    """What our reader does, without its digests."""
-    opened = [os.open(file, os.O_RDONLY) for file in files]
-
-    def read(chosen: np.ndarray) -> None:
-        for place, number in enumerate(chosen):
-            os.preadv(opened[number], [buffer[place].reshape(-1).view(np.uint8).data], 0)
-
-    return read
-
-
 def table(title: str, costs: dict[str, Cost], base: str) -> None:
     """Print scans a second of CPU and of time, and how they compare with one of the rows."""
     print(
@@ -153,9 +144,10 @@ def table(title: str, costs: dict[str, Cost], base: str) -> None:
 
 
 def verdict(costs: dict[str, Cost]) -> None:
-    """Print how our better form compares with webdataset's pipeline and with the best peers."""
-    mine = Cost(min(costs[name].cpu for name in OURS), min(costs[name].wall for name in OURS))
+    """Print how our default compares with the copy alone, webdataset's pipeline and the best peers."""
+    mine = costs[DEFAULT]
     for kind, names in {
+        "the copy alone, which checks nothing and reads while the training process waits": [FLOOR],
         "webdataset's pipeline": [name for name in PEERS if name.startswith("webdataset")],
         "the best peer that reads while the training process waits": [
             name for name in PEERS if name.endswith(" 0 workers")
@@ -168,7 +160,7 @@ def verdict(costs: dict[str, Cost]) -> None:
 
 def memory(folder: Path) -> None:
     """Print the growth of this process over 2,000 steps."""
-    batches = OURS["distunlearn, 4 threads"](folder, "int16")
+    batches = CONTENDERS[DEFAULT](folder, "int16")
     sizes = []
     for step in range(2001):
         next(batches)
@@ -187,11 +179,11 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=32, help="that a loader gives in its turn")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    prepare(options.folder, options.scans)
-    memory(options.folder)
     for dtype in ("int16", "float32"):
+        prepare(options.folder, options.scans, dtype)
+        if dtype == "int16":
+            memory(options.folder)
         table(f"Reading alone, one thread, {dtype}", one_process(options.folder, options.rounds, dtype), LIMIT)
-    for dtype in ("int16", "float32"):
         costs = whole_loaders(options.folder, options.rounds, options.batches, dtype)
         table(f"Whole loader, batches of 16 in {dtype}", costs, LIMIT)
         verdict(costs)

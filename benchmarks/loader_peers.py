@@ -1,5 +1,6 @@
 """The loaders that benchmarks/loader.py compares: each yields batches of 16 tensors for ever, its own way."""
 
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -41,6 +42,29 @@ def ours(folder: Path, dtype: str, threads: int) -> Iterator[torch.Tensor]:
     loader = Loader(chosen.study, {"main": (chosen, chosen.plan(BATCH, seed=0, role="main"))}, threads=threads)
     for roles in loader.batches(0, 1_000_000):
         yield roles["main"].volume
+
+
+def copied(folder: Path, dtype: str) -> Iterator[torch.Tensor]:
+    """The floor: the kernel's copy of the same bytes out of the same shards into one warm batch, unchecked, and nothing else."""
+    from distunlearn.streaming.manifest import read_study
+    from distunlearn.streaming.prefetch import Buffers
+
+    study = read_study(folder / "shards" / dtype)
+    files = {
+        name: os.open(Path(study.root, *name), os.O_RDONLY)
+        for name in set(zip(study.table["site"], study.table["shard"], strict=True))
+    }
+    places = [(files[site, shard], offset) for site, shard, offset in study.table[["site", "shard", "offset"]].values]
+    batch = Buffers(study, 1).take(BATCH)
+    stored, random = [scan.reshape(-1).view(np.uint8).data for scan in batch.array], np.random.default_rng(0)
+    try:
+        while True:
+            for scan, row in zip(stored, random.permutation(len(places))[:BATCH].tolist(), strict=True):
+                os.preadv(places[row][0], [scan], places[row][1])
+            yield batch.tensor
+    finally:
+        for file in files.values():
+            os.close(file)
 
 
 def fromfile(folder: Path, dtype: str) -> Iterator[torch.Tensor]:
@@ -112,8 +136,12 @@ PEERS: dict[str, Start] = {
     )
     for workers in (0, 1)
 }
+DEFAULT = "distunlearn, 2 threads (the default)"
 OURS: dict[str, Start] = {
-    f"distunlearn, {threads} thread{'s' * (threads != 1)}": partial(ours, threads=threads) for threads in (1, 4)
+    "distunlearn, 1 thread": partial(ours, threads=1),
+    DEFAULT: partial(ours, threads=2),
+    "distunlearn, 4 threads": partial(ours, threads=4),
 }
+FLOOR = "the copy alone: preadv, unchecked, in this thread, into one batch"
 LIMIT = "np.fromfile (the limit)"
-CONTENDERS: dict[str, Start] = {LIMIT: fromfile, **OURS, **PEERS}
+CONTENDERS: dict[str, Start] = {FLOOR: copied, LIMIT: fromfile, **OURS, **PEERS}

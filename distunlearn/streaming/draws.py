@@ -32,12 +32,13 @@ Order = Callable[[str], Int[np.ndarray, " n"]]
 def cycled(key: str, n: int, start: int, count: int, order: Order | None = None) -> Int[np.ndarray, " count"]:
     """Items `start` to `start + count` of an endless run of permutations of 0…n-1, each of its own key."""
     order = order or (lambda cycle_key: permutation(cycle_key, n))
-    cycle, place = np.divmod(np.arange(start, start + count), n)
-    out = np.empty(count, dtype=np.int64)
-    for number in range(int(cycle[0]), int(cycle[-1]) + 1) if count else ():
-        here = cycle == number
-        out[here] = order(f"{key}/{number}")[place[here]]
-    return out
+    parts = [np.empty(0, dtype=np.int64)]
+    while count > 0:
+        cycle, place = divmod(start, n)
+        part = order(f"{key}/{cycle}")[place : place + count]
+        parts.append(part)
+        start, count = start + len(part), count - len(part)
+    return np.concatenate(parts)
 
 
 def apportion(weights: Num[np.ndarray, " N"], total: int) -> Int[np.ndarray, " N"]:

@@ -10,6 +10,8 @@ from distunlearn.errors import UserError
 from distunlearn.streaming.drawn import SEGMENTATION, Drawn
 from distunlearn.streaming.manifest import Study
 
+NO_VOLUME = torch.empty(0)
+
 
 class Facts:
     """Puts stored values and what is known about their scans into a `Batch`."""
@@ -23,11 +25,16 @@ class Facts:
         for column, name in enumerate(target):
             self._target[:, column] = label_numbers(study, name)
 
-    def batch(self, rows: Int[np.ndarray, " b"], volume: Tensor) -> Batch:
-        """The batch of some rows of the table, whose stored values are in `volume`."""
+    def of(self, rows: Int[np.ndarray, " b"]) -> Batch:
+        """The batch of some rows of the table, still without their stored values and segmentations."""
         scale, domain, target = (torch.from_numpy(values[rows]) for values in (self._scale, self._domain, self._target))
-        drawn = NO_SEGMENTATION.expand(len(rows), 0) if self._drawn is None else self._drawn.read(rows)
-        return Batch(volume, scale, torch.from_numpy(rows), domain, target, drawn)
+        return Batch(NO_VOLUME, scale, torch.from_numpy(rows), domain, target, NO_SEGMENTATION.expand(len(rows), 0))
+
+    def batch(self, known: Batch, volume: Tensor) -> Batch:
+        """The batch of some rows, whose stored values are in `volume`."""
+        if self._drawn is None:
+            return known._replace(volume=volume)
+        return known._replace(volume=volume, segmentation=self._drawn.read(known.scan.numpy()))
 
 
 def label_numbers(study: Study, name: str) -> Float[np.ndarray, " rows"]:

@@ -15,12 +15,13 @@ from distunlearn.streaming.labels import Facts
 from distunlearn.streaming.manifest import Study
 from distunlearn.streaming.placement import POOLED, Placement
 from distunlearn.streaming.plan import Plan
-from distunlearn.streaming.prefetch import Buffers, Rows, read_ahead
+from distunlearn.streaming.prefetch import Buffers, Rows, in_bursts, read_ahead
 from distunlearn.streaming.reader import open_reader
 
 Role = TypeVar("Role", bound=str)
 
-THREADS = 4
+THREADS = 2
+"""Each has a batch of its own in flight; more would cut batches into parts, and no disk that we had was faster for it."""
 DEPTH = 2
 
 
@@ -148,4 +149,5 @@ def _batches(
     study: Study, requests: Iterable[Rows], target: tuple[str, ...], *, threads: int, depth: int
 ) -> Generator[Batch]:
     reader, buffers, facts = open_reader(study), Buffers(study, 2 * depth), Facts(study, target)
-    return read_ahead(reader, requests, buffers, facts.batch, ahead=depth, threads=threads)
+    known = ((rows, facts.of(rows)) for rows in requests)
+    return read_ahead(reader, in_bursts(known), buffers, facts.batch, ahead=depth, threads=threads)

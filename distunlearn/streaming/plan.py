@@ -132,8 +132,11 @@ class Plan:
         if self.quota == "proportional":
             here[sites], before[sites] = first, first * step
         else:
-            rotated = np.stack([np.roll(first, shift) for shift in range(n)])
-            here[sites], before[sites] = rotated[place], turn * self.batch + rotated[:place].sum(axis=0)
+            # Rotated by k, the composition is n values of its double from n - k on; running sums give those before.
+            double = np.concatenate([first, first])
+            sums = np.concatenate([[0], np.cumsum(double)])
+            here[sites] = double[n - place : 2 * n - place]
+            before[sites] = turn * self.batch + sums[n + 1 :] - sums[n + 1 - place : 2 * n + 1 - place]
         return here, before
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from distunlearn.streaming.manifest import Study
 from distunlearn.streaming.places import Places
@@ -43,15 +43,16 @@ class IndexReader:
 
     def read(self, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
         """See `Reader.read`."""
-        for row, place in zip(rows.tolist(), out, strict=True):
-            values = place.reshape(-1).view(np.uint8)
+        stored, size = out.reshape(-1).view(np.uint8).data, self._places.size
+        for place, row in enumerate(rows.tolist()):
+            values = stored[place * size : (place + 1) * size]
             self._fill(row, values)
             self._places.check(row, values)
 
-    def _fill(self, row: int, values: UInt8[np.ndarray, " bytes"]) -> None:
+    def _fill(self, row: int, values: memoryview) -> None:
         try:
             shard = self._open(self._places.paths[row])
-            got = os.preadv(shard.descriptor, [values.data], self._places.offsets[row])
+            got = os.preadv(shard.descriptor, [values], self._places.offsets[row])
         except OSError as error:
             raise self._places.damage(row, f"the shard cannot be read ({error.strerror})") from None
         if got != len(values):

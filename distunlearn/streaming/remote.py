@@ -38,7 +38,7 @@ class RangeReader:
         if len(content) < self._places.size:
             raise self._places.damage(row, "the shard ends before it")
         values = np.frombuffer(content, np.uint8)
-        self._places.check(row, values)
+        self._places.check(row, values.data)
         place.reshape(-1).view(np.uint8)[:] = values
 
 

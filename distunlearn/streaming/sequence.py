@@ -67,7 +67,7 @@ class SequentialReader:
                     _exactly(read, self._places.offsets[row] - position)
                     shard[row] = np.frombuffer(_exactly(read, self._places.size), np.uint8)
                     position = self._places.offsets[row] + self._places.size
-                    self._places.check(row, shard[row])
+                    self._places.check(row, shard[row].data)
                 while read(BLOCK):  # a command that is not heard to its end fails
                     pass
         except EOFError:
