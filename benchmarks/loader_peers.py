@@ -32,14 +32,19 @@ def mosaic() -> Any:
 
 
 def ours(folder: Path, dtype: str, threads: int) -> Iterator[torch.Tensor]:
-    """Plan, index reader with digests checked, threads, reused buffers."""
+    """Plan, index reader with digests checked, threads, reused buffers.
+
+    Sites in proportion, so that every scan is read as often as any other, as the peers read them: with equal shares the
+    few scans of a small site would stay in the processor's cache.
+    """
     from distunlearn.streaming.loader import Loader
     from distunlearn.streaming.manifest import read_study
     from distunlearn.streaming.select import select
     from distunlearn.streaming.selection import Selection
 
     chosen = select(read_study(folder / "shards" / dtype), Selection(), split="train")
-    loader = Loader(chosen.study, {"main": (chosen, chosen.plan(BATCH, seed=0, role="main"))}, threads=threads)
+    plan = chosen.plan(BATCH, seed=0, role="main", quota="proportional")
+    loader = Loader(chosen.study, {"main": (chosen, plan)}, threads=threads)
     for roles in loader.batches(0, 1_000_000):
         yield roles["main"].volume
 

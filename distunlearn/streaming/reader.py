@@ -43,7 +43,7 @@ class IndexReader:
 
     def read(self, rows: Int[np.ndarray, " n"], out: np.ndarray) -> None:
         """See `Reader.read`."""
-        stored, size = out.reshape(-1).view(np.uint8).data, self._places.size
+        stored, size = out.reshape(-1, copy=False).view(np.uint8).data, self._places.size
         for place, row in enumerate(rows.tolist()):
             values = stored[place * size : (place + 1) * size]
             self._fill(row, values)

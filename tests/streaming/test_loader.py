@@ -195,8 +195,9 @@ def test_evaluation_sees_every_scan_once_and_in_order(study: Study, world_size: 
     assert torch.cat(seen).tolist() == rows.tolist()
 
 
-def test_a_flipped_bit_is_named_and_not_trained_on(study: Study) -> None:
-    """The scan, its shard and its site are named, and no batch with it comes out."""
+@pytest.mark.parametrize("threads", [1, 8])
+def test_a_flipped_bit_is_named_and_not_trained_on(study: Study, threads: int) -> None:
+    """The scan, its shard and its site are named, and no batch with it comes out, whichever thread has met it."""
     scan = study.table[(study.table["site"] == "small") & (study.table["split"] == "train")].iloc[3]
     shard = Path(study.root) / "small" / scan["shard"]
     content = bytearray(shard.read_bytes())
@@ -207,7 +208,10 @@ def test_a_flipped_bit_is_named_and_not_trained_on(study: Study) -> None:
         UserError, match=rf"site small: scan {scan['key']} in shard {scan['shard']}: its bytes are not those"
     ):
         yielded.extend(
-            row for roles in loader(study).batches(0, 9) for batch in roles.values() for row in batch.scan.tolist()
+            row
+            for roles in loader(study, threads=threads, depth=1).batches(0, 9)
+            for batch in roles.values()
+            for row in batch.scan.tolist()
         )
     assert scan.name not in yielded
 
