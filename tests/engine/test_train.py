@@ -186,7 +186,10 @@ def test_a_stage_without_progress_ends_early(
     assert engine.train(config, tmp_path / "whole")
     said = capfd.readouterr().err
     assert "stage 'standard' ends early: val/mae did not fall for 1 epochs" in said
-    assert re.search(r"unlearning: 8/8 steps, .*/s, 0 s left  epoch 2  task .*  domain .*  confusion .*  mae .*", said)
+    assert re.search(
+        r"unlearning: 8/8 steps, .*/s, 0 s left  epoch 2  task .*  domain .*  confusion .*  mae .*  domain_head .*  scans/s .*",
+        said,
+    )
     found = losses(tmp_path / "whole")
     assert {line["epoch"] for line in found if line["stage"] == "standard"} == {0, 1}
     assert {line["epoch"] for line in found if line["stage"] == "unlearning"} == {0, 1}
