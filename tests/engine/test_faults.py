@@ -25,6 +25,9 @@ AT = 5
 
 SOON = 15
 """Seconds in which all ranks end after one has."""
+FROZEN = 60
+"""Seconds in which the others end after one has stopped answering: timeouts of messages, and, where it is rank 0, of the
+store in which they look for signs of life, follow each other."""
 
 
 def _at_step(action: Any) -> None:
@@ -94,9 +97,10 @@ def test_all_ranks_end_and_name_the_first_cause(
     others = [rank for rank in range(world) if rank != victim]
     if accident == "frozen":
         wait_until_stopped(ranks[victim])
+        statuses = end_of([ranks[rank] for rank in others], FROZEN)
     else:
         ranks[victim].join(120)
-    statuses = end_of([ranks[rank] for rank in others], SOON)
+        statuses = end_of([ranks[rank] for rank in others], SOON)
     ranks[victim].kill()
     assert statuses == [2] * len(others)
     for rank in others:
