@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -110,16 +111,21 @@ class Watch:
 
     def first(self, error: Exception) -> Fault:
         """The first fault of the run, of which this rank has met an error; all ranks come to the same one."""
-        if self._store is None:
+        store = self._store
+        if store is None:
             return self._own(error)
         try:
-            found = (self._told() or self._lost(self._store)) if _is_consequence(error) else self._own(error)
-            told = Fault(**json.loads(self._store.compare_set("fault", "", json.dumps(asdict(found)))))
-            if self._runtime.is_main:
-                time.sleep(3 * BEAT)  # the store may end with this process: the others must have heard
-            return told
-        except (RuntimeError, ValueError):
+            return _answer(lambda: self._agreed(error, store), 4 * LISTEN)
+        except (RuntimeError, ValueError, TimeoutError):
             return self._fault or Fault(0, self.sites[0], ENDED)
+
+    def _agreed(self, error: Exception, store: Store) -> Fault:
+        """What the first rank to say so has put into the store."""
+        found = (self._told() or self._lost(store)) if _is_consequence(error) else self._own(error)
+        told = Fault(**json.loads(store.compare_set("fault", "", json.dumps(asdict(found)))))
+        if self._runtime.is_main:
+            time.sleep(3 * BEAT)  # the store may end with this process: the others must have heard
+        return told
 
     def _own(self, error: Exception) -> Fault:
         if isinstance(error, RankError):
@@ -165,6 +171,24 @@ def _is_consequence(error: Exception) -> bool:
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in CONSEQUENCES)
     )
+
+
+def _answer(question: Callable[[], Fault], seconds: float) -> Fault:
+    """The answer to a question to the store; a store's own timeouts do not end a question while its holder is stopped.
+
+    Raises:
+        TimeoutError: none has come in time.
+    """
+    answer = Future[Fault]()
+
+    def ask() -> None:
+        try:
+            answer.set_result(question())
+        except (RuntimeError, ValueError) as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer.result(seconds)
 
 
 def _connection(store: Store) -> Store:
