@@ -146,6 +146,9 @@ def reproduce(
     ] = None,
     groups: Annotated[int, typer.Option(min=1, help="Bar: groups of sites, each left out once.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="Bar: seeds of the trainings without a group.")] = 1,
+    splits: Annotated[
+        int | None, typer.Option(min=1, help="Bar: splits that the seeds share in turn [default: one a seed].")
+    ] = None,
     nproc: Annotated[int | None, typer.Option(min=1, help="Processes of each training.")] = None,
     full: Annotated[bool, typer.Option("--full", help="All probes instead of the quick ones.")] = False,
     table_only: Annotated[
@@ -165,7 +168,13 @@ def reproduce(
 
         given = [] if shards is None else [f"shards={shards}"]
         base = load(config, preset=preset, overrides=(*given, *(overrides or ())))
-        arena = {"border": border, "overlaps": overlaps.split(","), "groups": groups, "repeats": repeats}
+        arena = {
+            "border": border,
+            "overlaps": overlaps.split(","),
+            "groups": groups,
+            "repeats": repeats,
+            "splits": splits,
+        }
         chosen = choose(suite, base, sites=sites, arena=arena, seeds=seeds)
         only = None if rows is None else chosen.named(rows)
         if write_only:

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from distunlearn.experiments.standing import MOST_EXCESS, Finding, Standing, findings, left_out, standings
+from distunlearn.experiments.findings import MOST_EXCESS, Finding, findings, left_out
+from distunlearn.experiments.standing import Standing, standings
 from distunlearn.experiments.suite import Bar, Suite
 from distunlearn.metrics import Interval
 from distunlearn.report.drawing import INK, PALE, blank, colour, legend, marker
@@ -20,9 +21,10 @@ HEAD = (
 )  # fmt: skip
 NOTE = (
     "Means over seeds. MAE of test people (of validation people where a study for development has no test). Changes "
-    "against the per-domain loss: [low, high] is a 90% interval, so that its upper end is the one-sided upper 95% end. "
+    "against the first row: [low, high] is a 90% interval, so that its upper end is the one-sided upper 95% end. "
     "Probe: balanced accuracy on held-out scans; the label with the model's own error is probed in the same way; "
-    "[low, high] of the difference is a 95% interval. All intervals are Student's over seeds."
+    "[low, high] of the difference is a 95% interval. All intervals are Student's over splits; where "
+    "several seeds share a split, they are averaged first, errors person by person."
 )
 FINDINGS = ("what", "found", "bar", "")
 CAPTION = (
@@ -38,6 +40,7 @@ class BarTable:
     findings: list[Finding]
     rows: list[Standing]
     left_out: dict[str, float]
+    """Against the first baseline."""
 
     def found(self) -> list[list[str]]:
         """A line a finding."""
@@ -70,7 +73,7 @@ class BarTable:
 def read(out: Path, suite: Suite, bar: Bar) -> BarTable:
     """From the files of a suite."""
     rows = standings(out, suite, bar)
-    return BarTable(findings(out, suite, bar, rows), rows, left_out(out, suite, bar))
+    return BarTable(findings(out, suite, bar, rows), rows, left_out(out, suite, bar, bar.baselines[0]))
 
 
 def interval(figure: Interval, digits: int = 2) -> str:

@@ -39,5 +39,8 @@ def choose(name: str, base: RunConfig, *, sites: str | None, arena: Mapping[str,
         raise UserError(
             f"{name}: {', '.join(unknown)} is no site of {base.shards} (sites: {', '.join(there)}); name those to use with --sites"
         )
-    suite = SUITES[name](Arena.read({**arena, "sites": wanted}, name))
-    return suite.model_copy(update={"seeds": tuple(range(base.seed, base.seed + seeds))})
+    played = Arena.read({**arena, "sites": wanted}, name)
+    splits = range(base.seed, base.seed + (played.splits or 0))
+    return SUITES[name](played).model_copy(
+        update={"seeds": tuple(range(base.seed, base.seed + seeds)), "splits": tuple(splits)}
+    )

@@ -83,7 +83,7 @@ def write_configurations(suite: Suite, base: RunConfig, out: Path, only: Collect
     out.mkdir(parents=True, exist_ok=True)
     _write_suite(suite, out)
     trainings = {
-        folder_of(out, row, seed): (row, row.configure(base, suite=suite.name, seed=seed))
+        folder_of(out, row, seed): (row, row.configure(base, suite=suite.name, seed=seed, split=suite.split(seed)))
         for row, seed in suite.trainings()
         if only is None or row.id in only
     }
@@ -128,7 +128,7 @@ def _write_suite(suite: Suite, out: Path) -> None:
     if (out / SUITE).is_file():
         before = read_suite(out)
         if before.model_copy(update={"seeds": ()}) != suite.model_copy(update={"seeds": ()}):
-            raise UserError(f"{out}: holds suite {before.name} with other rows or sites; give another --out")
+            raise UserError(f"{out}: holds suite {before.name} with other rows, sites or splits; give another --out")
         suite = suite.model_copy(update={"seeds": tuple(sorted({*before.seeds, *suite.seeds}))})
     write_json(out / SUITE, suite.model_dump(mode="json"))
 

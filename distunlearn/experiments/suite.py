@@ -16,7 +16,7 @@ Training = Literal["normal", "per_domain", "unlearning", "variant"]
 """normal: the task by the pooled mean; per_domain: by eq. (1); unlearning: the stages of the base configuration; variant:
 these with what `Row.variant` changes."""
 SEED = "{seed}"
-"""In the path of the shards: every seed has its own split, or its own study."""
+"""In the path of the shards: every seed has its own split, or its own study; seeds may also share a few in turn."""
 
 
 class Arena(Strict):
@@ -34,6 +34,8 @@ class Arena(Strict):
     """The bar: groups of sites that are left out, each in its turn; every site alone where there are fewer."""
     repeats: int = Field(1, gt=0)
     """The bar: seeds of the trainings without a group."""
+    splits: int | None = Field(None, gt=0)
+    """The bar: splits or studies that the seeds share in turn; every seed has one of its own if not given."""
 
 
 class Published(Strict):
@@ -64,8 +66,14 @@ class Row(Strict):
     repeats: int | None = None
     """Seeds that it is trained with, if fewer than the suite's."""
 
-    def configure(self, base: RunConfig, *, suite: str, seed: int) -> RunConfig:
+    def configure(self, base: RunConfig, *, suite: str, seed: int, split: int | None = None) -> RunConfig:
         """The row as a run of one seed.
+
+        Args:
+            base: what rows that do not say otherwise have.
+            suite: its name.
+            seed: of first weights and order of scans.
+            split: what stands in the path of the shards for `{seed}`; the seed if not given.
 
         Raises:
             UserError: the base configuration lacks a stage that this row is made of.
@@ -75,7 +83,7 @@ class Row(Strict):
         )
         changed = base.model_copy(
             update={
-                "shards": base.shards.replace(SEED, str(seed)),
+                "shards": base.shards.replace(SEED, str(seed if split is None else split)),
                 "sites": self.sites,
                 "seed": seed,
                 **self._network_and_stages(base),
@@ -107,14 +115,14 @@ class Contrast(Strict):
 
 
 class Bar(Strict):
-    """What a recipe is held to (`experiments.standing`)."""
+    """What a recipe is held to (`experiments.findings`)."""
 
     recipe: str
     """Its row."""
-    baseline: str
-    """The row that its error is compared with."""
-    left_out: tuple[tuple[str, str], ...]
-    """Rows of recipe and baseline that were trained without the same sites."""
+    baselines: tuple[str, ...]
+    """Rows that its error is compared with; the first is what all rows are compared with."""
+    left_out: tuple[tuple[str, ...], ...]
+    """Rows of recipe and baselines, in this order, that were trained without the same sites."""
 
 
 class Suite(Strict):
@@ -129,7 +137,13 @@ class Suite(Strict):
     pooled: bool = False
     """Also average the contrasts over their sites: every contrast is about a site of its own."""
     seeds: tuple[int, ...] = ()
+    splits: tuple[int, ...] = ()
+    """What the seeds share in turn, so that several trainings of a row see the same people; one a seed if empty."""
     bar: Bar | None = None
+
+    def split(self, seed: int) -> int:
+        """The split or study of a seed."""
+        return self.splits[(seed - self.splits[0]) % len(self.splits)] if self.splits else seed
 
     def trainings(self) -> Iterator[tuple[Row, int]]:
         """Every row with each of its seeds, all rows of a seed before the next seed."""

@@ -5,6 +5,7 @@ from pydantic import Field
 from distunlearn.config import RunConfig, StageConfig
 from distunlearn.errors import UserError
 from distunlearn.methods import AnyMethod, MethodConfig, StandardConfig, phases_of
+from distunlearn.models import MlpConfig, VggConfig
 from distunlearn.models.custom import CustomConfig
 from distunlearn.strict import Strict
 
@@ -14,6 +15,8 @@ class Variant(Strict):
 
     features: int | None = Field(None, gt=0)
     """Width of the feature layer; that of the base if not given."""
+    plain: bool = False
+    """Without the dropout of the base's encoder."""
     method: MethodConfig | None = None
     """In place of that of the base's last stage."""
     rates: dict[str, float] = Field(default_factory=dict)
@@ -27,11 +30,13 @@ class Variant(Strict):
         Raises:
             UserError: the width of a network of the user's own is not ours to set.
         """
-        if self.features is None:
+        if self.features is None and not self.plain:
             return base.encoder
         if isinstance(base.encoder, CustomConfig):
             raise UserError("encoder: the rows of this suite differ in `features`, which a custom encoder has not")
-        return base.encoder.model_copy(update={"features": self.features})
+        changed = {"features": self.features or base.encoder.features}
+        without = {"dropout": 0.0} if self.plain and isinstance(base.encoder, MlpConfig | VggConfig) else {}
+        return base.encoder.model_copy(update=changed | without)
 
     def stages(self, base: RunConfig) -> tuple[StageConfig, ...]:
         """The stages, as many epochs in all as the base's together."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from distunlearn.strict import Strict
@@ -22,6 +23,8 @@ class MlpConfig(Strict):
     """Width of the feature layer, the encoder's output."""
     rectified: bool = True
     """Features are not negative; without it, none of a narrow feature layer's few can die."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of every hidden layer's values dropped while training."""
 
 
 class Mlp(nn.Module):
@@ -33,6 +36,8 @@ class Mlp(nn.Module):
         layers: list[nn.Module] = []
         for width in config.hidden:
             layers += [nn.Linear(inside, width), nn.LayerNorm(width), nn.ReLU()]
+            if config.dropout:
+                layers.append(nn.Dropout(config.dropout))
             inside = width
         self.layers = nn.Sequential(*layers, nn.Linear(inside, config.features))
         if config.rectified:

@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from distunlearn.models.norm import Norm, norm_layer
@@ -25,6 +26,8 @@ class VggConfig(Strict):
     """Width of the feature layer, the encoder's output."""
     rectified: bool = True
     """Features are not negative, as the authors'; without it, none of a narrow feature layer's few can die."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the values in front of the feature layer dropped while training; the authors have none."""
     norm: Norm = "sync"
     """What normalises within a block; see `models.norm` for what each does across ranks."""
 
@@ -54,7 +57,10 @@ class Vgg3d(nn.Module):
             kernel, shape = _pool(shape)
             layers.append(nn.MaxPool3d(kernel))
         self.blocks = nn.Sequential(*layers)
-        self.to_features = nn.Sequential(nn.Flatten(), nn.Linear(inside * math.prod(shape), config.features))
+        self.to_features = nn.Sequential(nn.Flatten())
+        if config.dropout:
+            self.to_features.append(nn.Dropout(config.dropout))
+        self.to_features.append(nn.Linear(inside * math.prod(shape), config.features))
         if config.rectified:
             self.to_features.append(nn.ReLU())
 

@@ -14,9 +14,11 @@ from distunlearn.errors import UserError
 from distunlearn.evaluate.summary import summarise
 from distunlearn.experiments import SUITES, Arena, table
 from distunlearn.experiments.choose import choose
+from distunlearn.experiments.findings import Finding, findings, left_out
+from distunlearn.experiments.over_splits import ONE_SIDED
 from distunlearn.experiments.reproduce import folder_of, write_configurations
 from distunlearn.experiments.results import student
-from distunlearn.experiments.standing import ONE_SIDED, Finding, findings, left_out, standings
+from distunlearn.experiments.standing import standings
 from distunlearn.experiments.suite import Suite
 from distunlearn.metrics import Interval
 from distunlearn.run_folder import write_json
@@ -25,9 +27,9 @@ SITES = ("alpha", "beta", "gamma")
 SEEDS = (0, 1, 2, 3)
 PEOPLE = 40
 """Of each site; half are test people."""
-ERRORS = {"baseline": 4.0, "beyond": 4.0, "paper": 5.0}
+ERRORS = {"baseline": 4.0, "baseline-dropout": 3.2, "beyond": 4.0, "paper": 5.0}
 """Of every person, so that the change of a seed is known exactly."""
-EXCESS = {"baseline": 0.40, "beyond": 0.01, "paper": 0.30}
+EXCESS = {"baseline": 0.40, "baseline-dropout": 0.40, "beyond": 0.01, "paper": 0.30}
 LEFT_OUT = {"alpha": 1.10, "beta": 1.00, "gamma": 0.90}
 """The recipe's error at the site that was left out, as a share of the baseline's."""
 
@@ -76,10 +78,11 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
             own = error * (1 + away) if name == "beyond" else error
             write_stage(folder_of(folder, rows[name], seed), dict.fromkeys(SITES, own), EXCESS[name] + away)
     assert suite.bar is not None
-    for ours, theirs in suite.bar.left_out:
+    for ours, theirs, like in suite.bar.left_out:
         gone = next(site for site in SITES if site not in rows[ours].sites)
         write_stage(folder_of(folder, rows[ours], 0), dict.fromkeys(SITES, 9.0) | {gone: 6 * LEFT_OUT[gone]}, 0.0)
         write_stage(folder_of(folder, rows[theirs], 0), dict.fromkeys(SITES, 3.0) | {gone: 6.0}, 0.0)
+        write_stage(folder_of(folder, rows[like], 0), dict.fromkeys(SITES, 3.0) | {gone: 3.0}, 0.0)
     return folder
 
 
@@ -105,17 +108,39 @@ def test_rows_stand_where_they_were_put(out: Path, suite: Suite) -> None:
     assert (beyond.milliseconds, beyond.seeds) == (20, 4)
 
 
+def test_seeds_of_one_split_are_averaged_first(tmp_path: Path) -> None:
+    """Of four seeds on two splits: intervals are over the two means, whatever the seeds of a split are apart by."""
+    suite = SUITES["bar"](Arena(sites=SITES)).model_copy(update={"seeds": (7, 8, 9, 10), "splits": (7, 8)})
+    assert [suite.split(seed) for seed in suite.seeds] == [7, 8, 7, 8]
+    rows = {row.id: row for row in suite.rows}
+    for seed, error, excess in ((7, 4.0, 0.00), (9, 5.0, 0.04), (8, 3.0, 0.02), (10, 7.0, 0.06)):
+        write_stage(folder_of(tmp_path, rows["beyond"], seed), dict.fromkeys(SITES, error), excess)
+        write_stage(folder_of(tmp_path, rows["baseline"], seed), dict.fromkeys(SITES, 4.0), 0.4)
+    assert suite.bar is not None
+    beyond = next(each for each in standings(tmp_path, suite, suite.bar) if each.row.id == "beyond")
+    assert beyond.seeds == 4
+    assert beyond.change.high == pytest.approx(student([12.5, 25.0], ONE_SIDED).high)
+    assert beyond.excess.high == pytest.approx(student([0.02, 0.04]).high)
+
+
 def test_left_out_sites_are_those_that_were_left_out(out: Path, suite: Suite) -> None:
     """Each site's change is of the run that lacked it, over all its people; the other sites' errors do not count."""
     assert suite.bar is not None
-    assert left_out(out, suite, suite.bar) == pytest.approx({"alpha": 10, "beta": 0, "gamma": -10})
+    assert left_out(out, suite, suite.bar, "baseline") == pytest.approx({"alpha": 10, "beta": 0, "gamma": -10})
+    assert left_out(out, suite, suite.bar, "baseline-dropout") == pytest.approx({
+        "alpha": 120,
+        "beta": 100,
+        "gamma": 80,
+    })
 
 
 def test_the_verdict_is_what_was_planted(out: Path, suite: Suite) -> None:
-    """Scanner and error are met; three sites that differ by ten percent either way show nothing."""
+    """Scanner and error are met, three sites show nothing; that a baseline with dropout is better is said."""
     assert suite.bar is not None
     found = findings(out, suite, suite.bar, standings(out, suite, suite.bar))
-    assert [each.says for each in found] == ["met", "met", "not shown"]
+    assert [each.says for each in found] == ["met", "met", "not shown", "missed", "missed"]
+    assert found[3].what == "change in task error against per-domain loss with dropout, %"
+    assert found[3].figure.value == pytest.approx(25)
     page = table.write(table.read(out)).read_text()
     assert "The bar" in page
     assert "not shown" in (out / "table.md").read_text()
@@ -148,9 +173,20 @@ def test_every_seed_needs_a_split_of_its_own(planted_shards: Path) -> None:
     assert row.shards == "shards-7"
 
 
+def test_seeds_may_share_splits_in_turn(planted_shards: Path, tmp_path: Path) -> None:
+    """Four seeds on two splits: every training has its own seed and reads the shards of its split."""
+    (tmp_path / "split-5").symlink_to(planted_shards)
+    base = load(None, preset="beyond", overrides=(f"shards={tmp_path}/split-{{seed}}", "seed=5"))
+    suite = choose("bar", base, sites=None, arena={"splits": 2}, seeds=4)
+    trainings = write_configurations(suite, base, tmp_path / "out", suite.named("beyond"))
+    read = {config.seed: config.shards.rsplit("-", 1)[1] for _, config in trainings.values()}
+    assert read == {5: "5", 6: "6", 7: "5", 8: "6"}
+
+
 def test_rows_differ_in_method_and_width_alone(planted_shards: Path) -> None:
-    """As many epochs, the same schedule and optimiser, and rates that are multiples of the recipe's."""
-    base = load(None, preset="beyond", overrides=(f"shards={planted_shards}", "stages.0.epochs=7"))
+    """As many epochs, the same schedule, optimiser and, but for the plain baseline, dropout; rates are multiples."""
+    settings = ("stages.0.epochs=7", "encoder.dropout=0.25")
+    base = load(None, preset="beyond", overrides=(f"shards={planted_shards}", *settings))
     suite = SUITES["bar"](Arena(sites=SITES))
     rows = {row.id: row.configure(base, suite="bar", seed=0) for row in suite.rows}
     assert rows["beyond"].stages == base.stages
@@ -160,6 +196,10 @@ def test_rows_differ_in_method_and_width_alone(planted_shards: Path) -> None:
             (base.stages[0].schedule, base.stages[0].optimiser, base.stages[0].weight_decay)
         }
     widths = {name: config.encoder.features for name, config in rows.items() if "without" not in name}  # type: ignore[union-attr]
+    dropped = {name: config.encoder.dropout for name, config in rows.items()}  # type: ignore[union-attr]
+    assert {name for name, dropout in dropped.items() if dropout != 0.25} == {
+        "baseline", *(f"baseline-without-{group}" for group in (1, 2, 3)),
+    }  # fmt: skip
     assert {widths[name] for name in ("baseline", "paper", "beyond-wide")} == {64}
     assert {widths[name] for name in ("beyond", "paper-narrow")} == {base.encoder.features}  # type: ignore[union-attr]
     assert rows["paper"].stages[1].rate("domain") == pytest.approx(1.5 * base.stages[0].rate("task"))
@@ -177,9 +217,12 @@ def test_configurations_are_written_for_a_job_array(planted_shards: Path, tmp_pa
     suite = choose("bar", base, sites=None, arena={}, seeds=1)
     trainings = write_configurations(suite, base, tmp_path, suite.named("base*, beyond"))
     assert sorted(path.stem for path in tmp_path.glob("*.yaml")) == sorted(folder.name for folder in trainings)
-    assert {row.id for row, _ in trainings.values()} == {"baseline", "baseline-narrow", "beyond"} | {
-        f"baseline-without-{number}" for number in (1, 2, 3)
-    }
+    assert {row.id for row, _ in trainings.values()} == {
+        "baseline",
+        "baseline-dropout",
+        "baseline-narrow",
+        "beyond",
+    } | {f"{name}-without-{number}" for name in ("baseline", "baseline-dropout") for number in (1, 2, 3)}
     assert load(tmp_path / "beyond-seed0.yaml") == next(c for row, c in trainings.values() if row.id == "beyond")
     with pytest.raises(UserError, match="bar has no row nothing; there are baseline"):
         suite.named("nothing")
