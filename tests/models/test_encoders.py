@@ -6,7 +6,15 @@ from torch import nn
 from torch.optim import Adam
 
 from distunlearn.engine.reset import reset_heads
-from distunlearn.models import CustomConfig, DomainHeadConfig, DomainHeads, VggConfig, VoxelHead, build_encoder
+from distunlearn.models import (
+    CustomConfig,
+    DomainHeadConfig,
+    DomainHeads,
+    MlpConfig,
+    VggConfig,
+    VoxelHead,
+    build_encoder,
+)
 from distunlearn.models.norm import Norm, norm_layer, statistics_of
 from distunlearn.models.resnet3d import ResNetConfig
 from distunlearn.models.sfcn import SfcnConfig
@@ -20,6 +28,24 @@ def test_encoders_take_odd_shapes(config: ResNetConfig | SfcnConfig | VggConfig)
     """One row of features a scan, whatever the volume's sides."""
     encoder = build_encoder(config, (9, 7, 5))
     assert encoder(torch.randn(3, 1, 9, 7, 5)).shape == (3, config.features) == (3, encoder.width)
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"), [(MlpConfig(hidden=(64,)), (6,)), (VggConfig(channels=(4, 8), norm="none"), (8, 8, 8))]
+)
+def test_dropout_drops_in_front_of_the_feature_layer_while_training_only(
+    config: MlpConfig | VggConfig, shape: tuple[int, ...]
+) -> None:
+    """Two passes differ in training and not in use; in use the weights give what they give without dropout."""
+    torch.manual_seed(0)
+    scans = torch.randn(3, *([1] if len(shape) > 1 else []), *shape)
+    dropping = build_encoder(config.model_copy(update={"dropout": 0.5}), shape)
+    keeping = build_encoder(config, shape)
+    for own, other in zip(keeping.parameters(), dropping.parameters(), strict=True):
+        own.data.copy_(other.data)
+    assert torch.equal(keeping(scans), keeping(scans))
+    assert not torch.equal(dropping(scans), dropping(scans))
+    assert torch.equal(dropping.eval()(scans), keeping(scans))
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
