@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import xxhash
-from loader_data import SHAPE, prepare
-from loader_peers import BATCH, CONTENDERS, DEFAULT, FLOOR, LIMIT, PEERS
+from loader_data import prepare
+from loader_peers import BATCH, CONTENDERS, DEFAULT, FLOOR, LIMIT, PEERS, SHAPE
 
 from distunlearn.streaming.manifest import read_study
 from distunlearn.streaming.prefetch import Buffers

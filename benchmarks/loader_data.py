@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import webdataset as wds
 import xxhash
+from loader_peers import SHAPE, monai_dataset, mosaic
 
 from distunlearn.shard_format import MANIFEST, PLACE_COLUMNS, TABLE, preprocessing_digest, shard_name
 
-SHAPE = (128, 128, 32)
 SITES = {"biobank": 0.75, "oasis": 0.18, "whitehall": 0.07}
 """Share of the scans, about those of the paper's training sets."""
 PER_SHARD = 64
@@ -83,8 +83,6 @@ def _write_site(folder: Path, arrays: list[np.ndarray]) -> None:
 
 def mds(folder: Path, scans: int, dtype: str) -> None:
     """MosaicML's shards."""
-    from loader_peers import mosaic
-
     with mosaic().MDSWriter(
         out=str(folder), columns={"volume": f"ndarray:{dtype}:{','.join(map(str, SHAPE))}"}, size_limit="128mb"
     ) as out:
@@ -105,8 +103,6 @@ def litdata(folder: Path, scans: int, dtype: str) -> None:
 
 def monai(folder: Path, scans: int, dtype: str) -> None:
     """Bare files for PersistentDataset, which fills its cache in the first pass."""
-    from loader_peers import monai_dataset
-
     raw(folder, scans, dtype)
     for _ in monai_dataset(folder, dtype):
         pass

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from loader_data import SHAPE
 from torch.utils.data import DataLoader
 
+SHAPE = (128, 128, 32)
 BATCH = 16
 
 
