@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+ABOUT = {"sub_id", "age", "sex", "site"}
+"""Columns that are no features."""
 FEWEST = 10
 """People of a site."""
 
@@ -40,14 +42,18 @@ def main() -> None:
 
 def dealt(people: pd.DataFrame, *, folds: int, deal: int) -> pd.DataFrame:
     """The people who are kept, with their `fold`."""
-    about = {"sub_id", "age", "sex", "site"}
-    people = people.drop_duplicates(subset=[column for column in people if column not in about])
-    people = people[people.groupby("site")["site"].transform("size") >= FEWEST].dropna(subset=["age"])
-    constant = [column for column in people if column not in about and people[column].nunique(dropna=False) < 2]
-    order = np.random.default_rng(deal).permutation(len(people))
-    people = people.drop(columns=constant).iloc[order].sort_values("site", kind="stable").reset_index(drop=True).copy()
-    people = people.rename(columns=lambda name: name if name in about else f"m_{name}")
+    people = kept(people, deal=deal)
+    constant = [column for column in people if column not in ABOUT and people[column].nunique(dropna=False) < 2]
+    people = people.drop(columns=constant).rename(columns=lambda name: name if name in ABOUT else f"m_{name}").copy()
     return people.assign(fold=people.groupby("site").cumcount() % folds)
+
+
+def kept(people: pd.DataFrame, *, deal: int) -> pd.DataFrame:
+    """Those of large sites, of known age and with features of their own, by site, in the order of the deal."""
+    people = people.drop_duplicates(subset=[column for column in people if column not in ABOUT])
+    people = people[people.groupby("site")["site"].transform("size") >= FEWEST].dropna(subset=["age"])
+    order = np.random.default_rng(deal).permutation(len(people))
+    return people.iloc[order].sort_values("site", kind="stable").reset_index(drop=True).copy()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from folds import ABOUT, kept
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -30,8 +31,6 @@ from distunlearn.prepare import PrepareConfig, shard
 from distunlearn.probing.combat import harmonise_features
 
 FOLDS = 3
-FEWEST = 10
-"""People of a site; smaller sites are left out."""
 RATES = {"task": 1e-3, "domain": 3e-3, "confusion": 2e-4}
 METHODS: dict[str, tuple[dict[str, Any] | None, Any, int]] = {
     # name: (method of the second half, its learning rates, width of the feature layer)
@@ -92,16 +91,12 @@ def shards_of(table: Path, folder: Path, *, fold: int) -> Path:
     """Shards of the table with one fold as its test split."""
     if (folder / "shards").is_dir():
         return folder / "shards"
-    people = pd.read_csv(table)
-    people = people.drop_duplicates(subset=[c for c in people if c not in {"sub_id", "age", "sex", "site"}])  # two are
-    people = people[people.groupby("site")["site"].transform("size") >= FEWEST].dropna(subset=["age"])
-    deal = np.random.default_rng(0).permutation(len(people))
-    people = people.iloc[deal].sort_values("site", kind="stable").reset_index(drop=True).copy()
+    people = kept(pd.read_csv(table), deal=0)
     nth = people.groupby("site").cumcount()
     rest = people.assign(nth=nth)[nth % FOLDS != fold].groupby("site").cumcount()
     people["split"] = np.where(nth % FOLDS == fold, "test", "train")
     people.loc[rest.index[rest % 5 == 4], "split"] = "val"
-    features = [column for column in people if column not in {"sub_id", "age", "sex", "site", "split"}]
+    features = [column for column in people if column not in {*ABOUT, "split"}]
     constant = [column for column in features if people[column].std() == 0 or people[column].isna().any()]
     folder.mkdir(parents=True)
     # What 0 and 1 mean is not said with the table, so that it is kept as a code.

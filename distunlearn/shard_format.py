@@ -12,6 +12,7 @@ tar, past the tar header and past the npy header, so that one `preadv` of `bytes
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -80,6 +81,11 @@ class Segmentation(Strict):
 
 Range = tuple[float, float]
 """Least and greatest."""
+
+
+def joined(parts: Iterable[Sequence[Range]]) -> tuple[Range, ...]:
+    """The ranges of all parts together, one for each axis."""
+    return tuple((min(low for low, _ in axis), max(high for _, high in axis)) for axis in zip(*parts, strict=True))
 
 
 class Manifest(Strict):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 COMPARED = "compared.html"
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer probes and resamples: seconds instead of minutes.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,9 +45,7 @@ def probe(
     before: Annotated[
         Path | None, typer.Option(help="RUN/STAGE to compare with; the stage before in the same run if not given.")
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer probes and resamples: seconds instead of minutes.")
-    ] = False,
+    quick: Quick = False,
     seed: Annotated[int, typer.Option(help="Of folds, resamples and permutations.")] = 0,
 ) -> None:
     """Try to tell the scanner from the frozen features of held-out scans, and say what came out."""
@@ -60,9 +59,7 @@ def combat(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     *,
     stage: Annotated[str | None, typer.Option(help="Stage whose features are used; the last if not given.")] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer probes and resamples: seconds instead of minutes.")
-    ] = False,
+    quick: Quick = False,
 ) -> None:
     """Harmonise a stage's features with ComBat, for comparison: its errors and its probe, into RUN/STAGE-combat."""
     from rich import print as show

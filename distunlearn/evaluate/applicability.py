@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from distunlearn.batch import Batch
-from distunlearn.shard_format import Range
+from distunlearn.shard_format import Range, joined
 
 LOOKS = {
     "extent_x": "geometry: the head's share of the volume from left to right",
@@ -87,9 +87,7 @@ def ranges(ends: Float[Tensor, "n L"]) -> dict[str, Range]:
 
 def voxel_ranges(sites: Sequence[tuple[Range, ...]]) -> tuple[Range, ...]:
     """The range of voxel sizes along each axis over sites; none if some site does not know its own."""
-    if not all(sites):
-        return ()
-    return tuple((min(low for low, _ in axis), max(high for _, high in axis)) for axis in zip(*sites, strict=True))
+    return joined(sites) if all(sites) else ()
 
 
 def unlike_voxels(voxel_mm: Sequence[float], training: Sequence[Range]) -> list[str]:

@@ -37,6 +37,8 @@ CAPTION = (
 class BarTable:
     """What is shown of the bar."""
 
+    recipe: str
+    """Its row's id."""
     findings: list[Finding]
     rows: list[Standing]
     left_out: dict[str, float]
@@ -73,7 +75,8 @@ class BarTable:
 def read(out: Path, suite: Suite, bar: Bar) -> BarTable:
     """From the files of a suite."""
     rows = standings(out, suite, bar)
-    return BarTable(findings(out, suite, bar, rows), rows, left_out(out, suite, bar, bar.baselines[0]))
+    away = left_out(out, suite, bar, bar.baselines[0])
+    return BarTable(bar.recipe, findings(out, suite, bar, rows), rows, away)
 
 
 def interval(figure: Interval, digits: int = 2) -> str:
@@ -85,7 +88,7 @@ def interval(figure: Interval, digits: int = 2) -> str:
     return f"{figure.value:+.{digits}f} [{figure.low:+.{digits}f}, {figure.high:+.{digits}f}]"
 
 
-def frontier(table: BarTable, recipe: str) -> Figure:
+def frontier(table: BarTable) -> Figure:
     """Error against probe, every method."""
     figure, axes = blank("mean absolute error, all people", "strongest probe, balanced accuracy", size=(6.4, 4.2))
     names = [each.row.id for each in table.rows]
@@ -94,7 +97,7 @@ def frontier(table: BarTable, recipe: str) -> Figure:
         style: dict[str, Any] = {"color": colour(names, each.row.id), "marker": marker(names, each.row.id)}
         axes.errorbar([each.error], [each.probe], yerr=None if math.isnan(ends[0][0]) else ends, markersize=6,
                       linewidth=1, linestyle="none", label=each.row.title, **style)  # fmt: skip
-    for each in (each for each in table.rows if each.row.id == recipe):
+    for each in (each for each in table.rows if each.row.id == table.recipe):
         axes.axhline(each.floor, color=INK, linewidth=0.8, linestyle="--")
         axes.axhline(each.floor + MOST_EXCESS, color=PALE, linewidth=0.8, linestyle=":")
     legend(axes)

@@ -54,8 +54,8 @@ def standings(out: Path, suite: Suite, bar: Bar) -> list[Standing]:
 
 def _standing(row: Row, runs: Runs, errors: dict[int, Errors], baseline: dict[int, Errors]) -> Standing:
     stages = [stage for of_split in runs.values() for stage in of_split]
-    told = [_told(stage) for stage in stages]
-    excesses = [_mean(_told(stage)["excess"]["value"] for stage in of_split) for of_split in runs.values()]
+    by_split = [[_told(stage) for stage in of_split] for of_split in runs.values()]
+    told = [each for of_split in by_split for each in of_split]
     here, there = ({split: by_site(each) for split, each in of_row.items()} for of_row in (errors, baseline))
     return Standing(
         row=row,
@@ -67,7 +67,7 @@ def _standing(row: Row, runs: Runs, errors: dict[int, Errors], baseline: dict[in
         probe=_mean(each["strongest"]["value"] for each in told),
         floor=_mean(each["floor"]["label_with_error"]["value"] for each in told),
         chance=_mean(each["chance"] for each in told),
-        excess=student(excesses),
+        excess=student([_mean(each["excess"]["value"] for each in of_split) for of_split in by_split]),
         on=", ".join(sorted({each["on"] for each in told})),
         milliseconds=_mean(_milliseconds(stage) for stage in stages),
     )

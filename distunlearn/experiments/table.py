@@ -117,7 +117,7 @@ def write(table: Table) -> Path:
     apart.to_csv(table.out / DIFFERENCES, sep="\t", index=False, na_rep=MISSING, float_format="%.4f")
     if table.bar:
         table.bar.write(table.out / BAR)
-        bar_table.frontier(table.bar, _recipe(table)).savefig(table.out / FRONTIER, metadata={"Date": None})
+        bar_table.frontier(table.bar).savefig(table.out / FRONTIER, metadata={"Date": None})
     (table.out / MARKDOWN).write_text(markdown(table), encoding="utf-8")
     (table.out / PAGE).write_text(_page(table), encoding="utf-8")
     return table.out / PAGE
@@ -150,7 +150,7 @@ def _page(table: Table) -> str:
     apart = [[escape(cell) for cell in line] for line in table.compared()]
     figures = [html.figure(drawn, title, caption) for title, caption, drawn in drawings(table.out, table.suite)]
     body = [
-        *([_bar_section(table)] if table.bar else []),
+        *([_bar_section(table.bar)] if table.bar else []),
         html.section("Table", html.table(["row", *table.head], shown, NOTE)),
         *([html.section("Differences", html.table(DIFFERENCES_HEAD, apart, DIFFERENCES_NOTE))] if apart else []),
         *([html.section("Figures", html.grid(figures))] if figures else []),
@@ -159,23 +159,13 @@ def _page(table: Table) -> str:
     return whole_page(table.suite.title, table.lead, body, simulated=_simulated(table))
 
 
-def _recipe(table: Table) -> str:
-    assert table.suite.bar is not None
-    return table.suite.bar.recipe
-
-
-def _bar_section(table: Table) -> str:
-    assert table.bar is not None
-    found, lines = (
-        [[escape(cell) for cell in line] for line in rows] for rows in (table.bar.found(), table.bar.lines())
-    )
-    drawn = html.figure(
-        bar_table.frontier(table.bar, _recipe(table)), "Error and scanner, every method", bar_table.CAPTION
-    )
+def _bar_section(bar: bar_table.BarTable) -> str:
+    found, lines = ([[escape(cell) for cell in line] for line in rows] for rows in (bar.found(), bar.lines()))
+    drawn = html.figure(bar_table.frontier(bar), "Error and scanner, every method", bar_table.CAPTION)
     return html.section(
         "The bar",
         html.table(bar_table.FINDINGS, found),
-        html.table(bar_table.HEAD, lines, table.bar.below),
+        html.table(bar_table.HEAD, lines, bar.below),
         html.grid([drawn]),
     )
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from distunlearn.shard_format import (
     Range,
     ShardEntry,
     Split,
+    joined,
     shard_name,
 )  # fmt: skip
 
@@ -97,14 +98,14 @@ def write_shard(plan: ShardPlan, folder: Path, records: Path, prepare: Prepare) 
     rows: list[tuple[str, ...]] = []
     dropped: list[tuple[Sample, Prepared]] = []
     classes: set[int] = set()
-    voxels: list[tuple[float, ...]] = []
+    voxels: list[list[Range]] = []
     with whole_file(path) as stream, closing(Tar(stream)) as tar:
         for sample, prepared in _prepared(plan, prepare):
             if prepared.array is None:
                 dropped.append((sample, prepared))
                 continue
             rows.append(_add(tar, plan, sample, prepared))
-            voxels.append(prepared.voxel_mm)
+            voxels.append([(size, size) for size in prepared.voxel_mm])
             classes.update([] if prepared.segmentation is None else np.unique(prepared.segmentation).tolist())
     entry = None
     if rows:
@@ -113,7 +114,7 @@ def write_shard(plan: ShardPlan, folder: Path, records: Path, prepare: Prepare) 
     else:
         path.unlink()
     refusals = tuple(_dropped(sample, prepared.rule, prepared.reason) for sample, prepared in dropped)
-    record = ShardRecord(entry, tuple(rows), refusals, tuple(sorted(classes)), ranges(voxels))
+    record = ShardRecord(entry, tuple(rows), refusals, tuple(sorted(classes)), joined(voxels))
     # Without the source's names: even the private records are no list of who was scanned.
     reasons = [[sample.key, prepared.rule, prepared.reason] for sample, prepared in dropped]
     written = {
@@ -130,11 +131,6 @@ def sample_digest(sample: Sample) -> str:
     paths = [file for path in (scan.path, scan.segmentation) if path for file in dict.fromkeys(files_of(path))]
     files = [[str(path), _fingerprint(path)] for path in paths]
     return _digest([sample.key, sample.subject, sample.session, sample.split, sample.labels, files, scan.features])
-
-
-def ranges(figures: Iterable[Sequence[float]]) -> tuple[Range, ...]:
-    """Least and greatest of each figure over all rows."""
-    return tuple((min(column), max(column)) for column in zip(*figures, strict=True))
 
 
 def _prepared(plan: ShardPlan, prepare: Prepare) -> Iterator[tuple[Sample, Prepared]]:

@@ -10,10 +10,19 @@ from distunlearn.prepare.assign import Sample
 from distunlearn.prepare.origin import is_simulated
 from distunlearn.prepare.refusal import Refusal
 from distunlearn.prepare.writing.disk import file_digest, whole_file
-from distunlearn.prepare.writing.shards import ShardRecord, find_shard, plan_shards, ranges, write_shard
+from distunlearn.prepare.writing.shards import ShardRecord, find_shard, plan_shards, write_shard
 from distunlearn.prepare.writing.work import Prepare
 from distunlearn.progress import Advance
-from distunlearn.shard_format import MANIFEST, TABLE, Counts, Manifest, Range, Segmentation, preprocessing_digest
+from distunlearn.shard_format import (
+    MANIFEST,
+    TABLE,
+    Counts,
+    Manifest,
+    Range,
+    Segmentation,
+    joined,
+    preprocessing_digest,
+)
 
 
 @dataclass
@@ -91,9 +100,7 @@ def _simulated(job: SiteJob) -> bool:
 
 
 def _voxel_sizes(job: SiteJob) -> tuple[Range, ...]:
-    train = [record.voxel_mm for record in job.records if record.entry and record.entry.split == "train"]
-    ends = [[range_[end] for range_ in shard] for shard in train for end in (0, 1)]
-    return ranges(ends)
+    return joined(record.voxel_mm for record in job.records if record.entry and record.entry.split == "train")
 
 
 def _write_if_new(path: Path, content: bytes) -> None:
