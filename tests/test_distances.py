@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distunlearn import objectives
+from distunlearn import distances, objectives
 
 
 def drawn(seed: int, scans: int = 9) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,7 +45,7 @@ def test_conditional_alignment_is_its_equation() -> None:
             sums[bool(group[i] == group[j])][1] += weight
         if sums[True][1] > 1e-3 and sums[False][1] > 1e-3:
             excess.append(sums[True][0] / sums[True][1] - sums[False][0] / sums[False][1])
-    found = objectives.conditional_alignment(features, group, label, 0.7)
+    found = distances.conditional_alignment(features, group, label, 0.7)
     assert found.item() == pytest.approx(sum(excess) / len(excess), abs=1e-12)
 
 
@@ -58,7 +58,7 @@ def test_discrepancy_is_its_equation() -> None:
         return sum(pairs) / len(pairs)
 
     expected = sum(mean(m, m) + mean(n, n) - 2 * mean(m, n) for m, n in ((0, 1), (0, 2), (1, 2))) / 3
-    assert objectives.maximum_mean_discrepancy(features, group).item() == pytest.approx(expected, abs=1e-12)
+    assert distances.maximum_mean_discrepancy(features, group).item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_correlation_alignment_is_its_equation() -> None:
@@ -71,7 +71,7 @@ def test_correlation_alignment_is_its_equation() -> None:
     for m, n in ((0, 1), (0, 2), (1, 2)):
         expected += ((mean[m] - mean[n]) ** 2).sum().item() / 3
         expected += ((covariance[m] - covariance[n]) ** 2).sum().item() / (4 * 9)
-    assert objectives.correlation_alignment(features, group).item() == pytest.approx(expected / 3, abs=1e-12)
+    assert distances.correlation_alignment(features, group).item() == pytest.approx(expected / 3, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["conditional_alignment", "maximum_mean_discrepancy", "correlation_alignment"])
@@ -79,14 +79,14 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     """Double precision differences agree with autograd."""
     features, group, label = drawn(3)
     rest = (group, label, 0.7) if name == "conditional_alignment" else (group,)
-    assert torch.autograd.gradcheck(lambda x: getattr(objectives, name)(x, *rest), features.requires_grad_(True))
+    assert torch.autograd.gradcheck(lambda x: getattr(distances, name)(x, *rest), features.requires_grad_(True))
 
 
 def test_groups_that_are_copies_of_each_other_are_at_no_distance() -> None:
     """MMD and CORAL are 0 for the same features in both groups, and clearly not for shifted ones."""
     features = drawn(4)[0][:4]
     group = torch.tensor([0] * 4 + [1] * 4)
-    for distance in (objectives.maximum_mean_discrepancy, objectives.correlation_alignment):
+    for distance in (distances.maximum_mean_discrepancy, distances.correlation_alignment):
         assert distance(torch.cat([features, features]), group).item() == pytest.approx(0, abs=1e-12)
         assert distance(torch.cat([features, features + 3]), group).item() > 0.5
 
@@ -96,9 +96,37 @@ def test_alignment_does_not_see_what_the_label_explains() -> None:
     age = torch.cat([torch.linspace(20, 60, 60), torch.linspace(40, 80, 60)]).double()
     group = torch.tensor([0] * 60 + [1] * 60)
     features = age[:, None].clone()
-    assert abs(objectives.conditional_alignment(features, group, age, 2.0).item()) < 0.05
-    assert objectives.maximum_mean_discrepancy(features, group).item() > 0.1
-    assert objectives.conditional_alignment(features + 30 * group[:, None], group, age, 2.0).item() > 0.1
+    assert abs(distances.conditional_alignment(features, group, age, 2.0).item()) < 0.05
+    assert distances.maximum_mean_discrepancy(features, group).item() > 0.1
+    assert distances.conditional_alignment(features + 30 * group[:, None], group, age, 2.0).item() > 0.1
+
+
+def test_whitening_makes_every_direction_alike() -> None:
+    """The covariance of whitened features is the identity, and a linear map of the features changes no distance."""
+    features = drawn(5)[0]
+    mixed = features @ torch.tensor([[1.0, 0.9, 0.5], [0.0, 0.2, 0.3], [0.1, 0.0, 2.0]], dtype=torch.float64)
+    z, of_mixed = distances.whitened(features), distances.whitened(mixed)
+    assert torch.allclose(torch.cov(z.T, correction=0), torch.eye(3, dtype=torch.float64), atol=2e-3)
+    assert torch.allclose(torch.cdist(z, z), torch.cdist(of_mixed, of_mixed), atol=2e-2)
+
+
+def test_whitened_alignment_sees_a_site_that_hides_between_copies_of_the_age() -> None:
+    """Two features that are the age, and apart by a hundredth of it where the site is another: a probe tells them."""
+    random = torch.Generator().manual_seed(6)
+    age = 20 + 60 * torch.rand(200, generator=random, dtype=torch.float64)
+    group = torch.arange(200) % 2
+    error = torch.randn(200, generator=random, dtype=torch.float64)
+    hidden = torch.stack([age + error, age + error + 0.3 * group], dim=1)
+    assert abs(distances.conditional_alignment(hidden, group, age, 2.0).item()) < 0.01
+    assert distances.conditional_alignment(hidden, group, age, 2.0, whiten=True).item() > 0.2
+
+
+def test_gradients_of_whitening_are_those_of_finite_differences() -> None:
+    """Double precision differences agree with autograd."""
+    features, group, label = drawn(7)
+    assert torch.autograd.gradcheck(
+        lambda x: distances.conditional_alignment(x, group, label, 0.7, whiten=True), features.requires_grad_(True)
+    )
 
 
 def test_soft_dice_is_its_formula_and_one_where_all_is_right() -> None:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from distunlearn import objectives
+from distunlearn import distances, objectives
 from distunlearn.engine.gather import everyones, share_of_whole
 from distunlearn.methods import Confound, Term
 from distunlearn.tasks import Task
@@ -60,17 +60,25 @@ def _confusion(given: LossInput) -> Tensor:
 
 def _alignment(given: LossInput) -> Tensor:
     features, group, label = everyones(given.output, [given.truth, given.label])
-    return share_of_whole(objectives.conditional_alignment(features, group.long(), label, given.term.within))
+    distance = distances.conditional_alignment(
+        features, group.long(), label, given.term.within, whiten=given.term.whiten
+    )
+    return share_of_whole(_each_domain(distance, given))
 
 
 def _mmd(given: LossInput) -> Tensor:
     features, group = everyones(given.output, [given.truth])
-    return share_of_whole(objectives.maximum_mean_discrepancy(features, group.long()))
+    return share_of_whole(_each_domain(distances.maximum_mean_discrepancy(features, group.long()), given))
 
 
 def _coral(given: LossInput) -> Tensor:
     features, group = everyones(given.output, [given.truth])
-    return share_of_whole(objectives.correlation_alignment(features, group.long()))
+    return share_of_whole(_each_domain(distances.correlation_alignment(features, group.long()), given))
+
+
+def _each_domain(distance: Tensor, given: LossInput) -> Tensor:
+    """N times a distance: L_p is a sum over N domains, so that a weight says the same at three sites as at twenty-two."""
+    return distance * len(given.subjects)
 
 
 LOSSES: dict[str, Loss] = {

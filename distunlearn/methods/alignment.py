@@ -20,14 +20,18 @@ class AlignmentConfig(Strict):
     name: Literal["alignment"] = "alignment"
     kind: Literal["conditional", "mmd", "coral"] = "conditional"
     """conditional: kernel distance at a similar label; mmd: of whole sites; coral: of their covariances."""
-    weight: float = 1.0
-    """Narrow the feature layer (`encoder.features`) before raising it: the task's error grows with it."""
+    weight: float = 0.3
+    """Of the distance beside one site's task loss (the sum over N sites, L_p, has N times the distance beside it). Narrow
+    the feature layer (`encoder.features`) before raising it: the task's error grows with it."""
     warm_up: float = Field(0.0, ge=0, le=1)
     """Share of the stage before it begins."""
     label: str | None = None
     """conditional: the label at which scans are compared; the task's first target if not given."""
     within: float = Field(2.0, ge=0)
     """conditional: how near, in the label's unit (standard deviation of a Gaussian); 0 for the same label only."""
+    whiten: bool = False
+    """conditional: compare features whitened over the batch, so that what tells the scanner cannot hide where features
+    vary little (`distances.whitened`). For layers that are narrow beside the batch."""
     confounds: tuple[str, ...] = (SITE,)
     """What is unlearned: `site`, and names of `confounds` that have classes."""
     share: Literal["nothing", "features"] = "nothing"
@@ -39,7 +43,7 @@ def alignment(config: AlignmentConfig) -> tuple[Phase, ...]:
     losses: dict[str, Loss] = {"conditional": "alignment", "mmd": "mmd", "coral": "coral"}
     terms = (
         Term(losses[config.kind], role_of(name), config.weight, name, Ramp(config.warm_up),
-             label=config.label, within=config.within)
+             label=config.label, within=config.within, whiten=config.whiten)
         for name in config.confounds
     )  # fmt: skip
     return (Phase("task", ("encoder", "task_head"), (Term("task", "main"), *terms)),)

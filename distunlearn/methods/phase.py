@@ -76,6 +76,8 @@ class Term:
     """Alignment: the label at which scans are compared; the task's first target if not given."""
     within: float = 1.0
     """Alignment: how near in the label, in its unit: the standard deviation of a Gaussian. 0: the same label."""
+    whiten: bool = False
+    """Alignment: compare features that are whitened over the batch."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from ranks import batch_of, on_ranks, share_of
 from torch import Tensor, nn
 
+from distunlearn import distances
 from distunlearn.config import EngineConfig, StageConfig
 from distunlearn.engine.network import Network, unwrapped
 from distunlearn.engine.phase_loss import phase_loss
@@ -43,7 +44,8 @@ CONFIGS: dict[str, MethodConfig] = {
     "unlearning of two": UnlearningConfig(confounds=BOTH),
     "joint": JointConfig(domain_steps=2, beta=0.7, confounds=BOTH),
     "reversal": ReversalConfig(confounds=BOTH),
-    "alignment": AlignmentConfig(within=0.5),
+    "alignment": AlignmentConfig(within=0.5, weight=0.4),
+    "alignment, whitened": AlignmentConfig(within=0.5, whiten=True),
     "mmd": AlignmentConfig(kind="mmd", confounds=BOTH),
     "coral": AlignmentConfig(kind="coral"),
     "erasure": ErasureConfig(),
@@ -218,6 +220,25 @@ def test_the_papers_phases_are_its_equations() -> None:
             confused.append(-sum(log_p) / 3)
     expected = {"task": task, "domain": 2 * sum(told) / len(told), "confusion": 3 * sum(confused) / len(confused)}
     assert found == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["conditional", "mmd", "coral"])
+def test_a_distance_stands_beside_each_sites_loss(kind: str) -> None:
+    """L_p is a sum over three sites; a distance of weight 0.4 counts three times beside it, so 0.4 beside a site's mean."""
+    net, scans = network(), shares(0, 0, 1, layout="dealt", distinct=False)
+    losses = {}
+    for weight in (0.0, 0.4):
+        phases = phases_of(AlignmentConfig.model_validate({"kind": kind, "weight": weight, "within": 0.5}))
+        losses[weight] = phase_loss(net, phases[0], scans, encode(net, phases, scans)).item()
+    batch = scans["main"].batch
+    features = net.parts["encoder"](batch.volume)
+    distance = {
+        "conditional": lambda: distances.conditional_alignment(features, batch.domain, batch.target[:, 0], 0.5),
+        "mmd": lambda: distances.maximum_mean_discrepancy(features, batch.domain),
+        "coral": lambda: distances.correlation_alignment(features, batch.domain),
+    }[kind]()
+    assert losses[0.4] - losses[0.0] == pytest.approx(3 * 0.4 * distance.item(), rel=1e-6)
+    assert abs(distance.item()) > 0.01
 
 
 @pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if config.name != "alignment"])
