@@ -26,7 +26,8 @@ def whitened(features: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
     """
     x = standardised(features)
     correlation = x.T @ x / len(x) + RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    return torch.linalg.solve_triangular(torch.linalg.cholesky(correlation), x.T, upper=False).T
+    z: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(correlation), x.T, upper=False).T
+    return z
 
 
 def kernel(z: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:

@@ -27,6 +27,8 @@ def simulate(
     whitehall: Annotated[
         int | None, typer.Option(help="Scans of this site instead of its share; 0 leaves it out.")
     ] = None,
+    hospitals: Annotated[int, typer.Option(min=0, max=99, help="Sites more, with scanners and ages at random.")] = 0,
+    scans_each: Annotated[int, typer.Option(min=1, help="Scans of each of these hospitals.")] = 200,
     travelling: Annotated[int, typer.Option(help="People who are scanned at every site, besides those.")] = 40,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     voxel_mm: Annotated[float, typer.Option(help="Size of a voxel in millimetres.")] = 4.0,
@@ -36,13 +38,14 @@ def simulate(
     tissue_labels: Annotated[bool, typer.Option("--tissue-labels", help="Write each scan's true tissues too.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
 ) -> None:
-    """Simulate a study of three sites, with people who travel between them: a truth to test against."""
+    """Simulate a study of three sites or more, with people who travel between them: a truth to test against."""
     from distunlearn.simulate import Study, paper_proportions
     from distunlearn.simulate import simulate as make
 
     own = {"biobank": biobank, "oasis": oasis, "whitehall": whitehall}
     wanted = paper_proportions(scale) | {site: count for site, count in own.items() if count is not None}
     scans = {site: count for site, count in wanted.items() if count != 0}
+    scans |= {f"hospital-{number:02d}": scans_each for number in range(1, hospitals + 1)}
     values = {
         "seed": seed, "scans": scans, "travelling": travelling, "voxel_mm": voxel_mm,
         "scanner_strength": scanner_strength, "tissue_labels": tissue_labels,

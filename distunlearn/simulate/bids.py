@@ -21,6 +21,7 @@ SIDECARS: dict[str, dict[str, Any]] = {
     "oasis": {"ManufacturersModelName": "simulated, in the style of Vision", "MagneticFieldStrength": 1.5},
     "whitehall": {"ManufacturersModelName": "simulated, in the style of Verio", "MagneticFieldStrength": 3},
 }
+AT_RANDOM: dict[str, Any] = {"ManufacturersModelName": "simulated, drawn at random"}
 COLUMNS = {
     "age": {"Description": "age at the first scan", "Units": "years"},
     "sex": {"Description": "sex", "Levels": {"F": "female", "M": "male"}},
@@ -64,12 +65,17 @@ def write_scan(folder: Path, visit: Visit, acquisition: Acquisition, *, labels: 
     """Write a visit's volume and sidecar into a site's folder, and its tissue labels if asked for."""
     name = "_".join(part for part in (visit.participant, visit.session) if part)
     anat = _anat(folder, visit)
-    _nifti(anat / f"{name}_T1w.nii.gz", acquisition.volume, acquisition.affine, axes=AXES[visit.site])
-    sidecar = {"Modality": "MR", "Manufacturer": "simulated", **SIDECARS[visit.site], "SkullStripped": True}
+    _nifti(anat / f"{name}_T1w.nii.gz", acquisition.volume, acquisition.affine, axes=AXES.get(visit.site, "RAS"))
+    sidecar = {
+        "Modality": "MR",
+        "Manufacturer": "simulated",
+        **SIDECARS.get(visit.site, AT_RANDOM),
+        "SkullStripped": True,
+    }
     _json(anat / f"{name}_T1w.json", sidecar)
     if labels:
         target = _anat(folder / "derivatives" / "tissue", visit) / f"{name}_dseg.nii.gz"
-        _nifti(target, acquisition.labels, acquisition.affine, axes=AXES[visit.site])
+        _nifti(target, acquisition.labels, acquisition.affine, axes=AXES.get(visit.site, "RAS"))
 
 
 def _participant(visit: Visit) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Cohorts: who is scanned where, when and at what age, in the style of the paper's three sites (its Fig. 2)."""
+"""Cohorts: who is scanned where, when and at what age: the paper's three sites (its Fig. 2), and hospitals at random."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ PAPER_SCANS = {"biobank": 5508 + 1377, "oasis": 813 + 217, "whitehall": 452 + 51
 
 @dataclass(frozen=True)
 class Site:
-    """Whom a site invites. The machine that it scans them with is `scanner.SCANNERS[site]`."""
+    """Whom a site invites. The machine that it scans them with is `scanner.scanner_of` the site."""
 
     prefix: str
     age: Callable[[np.random.Generator], float]
@@ -35,6 +36,17 @@ SITES: dict[str, Site] = {
     "oasis": Site("OAS", _oasis_age, female=0.60, longitudinal=True),
     "whitehall": Site("WHI", lambda random: 60 + 25 * random.beta(2.0, 2.6), female=0.20),
 }
+HOSPITAL = re.compile(r"hospital-\d\d")
+"""Names of sites that are drawn at random: hospital-01 and so on."""
+
+
+def site_of(name: str, seed: int) -> Site:
+    """Whom a site of the study of this seed invites: one of `SITES`, or a hospital with adults of an age of its own."""
+    if name in SITES:
+        return SITES[name]
+    random = generator(seed, "site", name)
+    youngest, female = random.uniform(35, 55), random.uniform(0.35, 0.65)
+    return Site(f"H{name[-2:]}", lambda draw: youngest + 40 * draw.beta(1.5, 1.5), female=female)
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,8 @@ def _own(site: str, count: int, seed: int) -> list[Visit]:
 
 
 def _visits(site: str, number: int, seed: int) -> Iterator[Visit]:
-    kind, participant = SITES[site], f"sub-{SITES[site].prefix}{number:05d}"
+    kind = site_of(site, seed)
+    participant = f"sub-{kind.prefix}{number:05d}"
     random = generator(seed, "visits", participant)
     sex: Sex = "F" if random.random() < kind.female else "M"
     age = kind.age(random)
@@ -87,11 +100,12 @@ def _visits(site: str, number: int, seed: int) -> Iterator[Visit]:
 
 
 def _travellers(site: str, travelling: int, seed: int) -> Iterator[Visit]:
-    """Travelling people are 60 to 80 years old, where the ages of all three sites overlap."""
+    """Travelling people are 60 to 80 years old, where the ages of the sites overlap."""
+    kind = site_of(site, seed)
     for number in range(1, travelling + 1):
         code = f"T{number:03d}"
         random = generator(seed, "visits", code)
         sex: Sex = "F" if random.random() < 0.5 else "M"
         age = round(random.uniform(60, 80), 1)
-        participant, session = f"sub-{SITES[site].prefix}9{number:04d}", "ses-01" if SITES[site].longitudinal else None
+        participant, session = f"sub-{kind.prefix}9{number:04d}", "ses-01" if kind.longitudinal else None
         yield Visit(site, participant, session, person=code, traveller=code, sex=sex, age=age)

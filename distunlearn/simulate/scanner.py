@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int16, UInt8
 from scipy import ndimage
 
+from distunlearn.simulate.draws import generator
 from distunlearn.simulate.subject import Anatomy
 from distunlearn.simulate.template import CENTRE
 
@@ -77,6 +78,23 @@ class Acquisition:
     """The true tissue of each voxel, as `LABELS`."""
     affine: Float64[np.ndarray, "4 4"]
     """Voxel to scanner millimetres, from the isocentre."""
+
+
+def scanner_of(site: str, seed: int) -> Scanner:
+    """The machine of a site of the study of this seed: one of `SCANNERS`, or one at random between the three.
+
+    Each property lies anywhere between the least and the most of the three, so that a hospital may be as far from
+    another as they are.
+    """
+    if site in SCANNERS:
+        return SCANNERS[site]
+    random = generator(seed, "scanner", site)
+    drawn: dict[str, Any] = {}
+    for name in asdict(SCANNERS["biobank"]):
+        values = np.array([getattr(one, name) for one in SCANNERS.values()])
+        value = random.uniform(values.min(axis=0), values.max(axis=0))
+        drawn[name] = tuple(value.tolist()) if values.ndim > 1 else float(value)
+    return Scanner(**drawn)
 
 
 def at_strength(scanner: Scanner, strength: float) -> Scanner:

@@ -14,9 +14,9 @@ from distunlearn.errors import UserError
 from distunlearn.progress import progress
 from distunlearn.run_folder import read_json, write_json
 from distunlearn.simulate import bids, template
-from distunlearn.simulate.cohort import PAPER_SCANS, SITES, Visit, roster
+from distunlearn.simulate.cohort import HOSPITAL, PAPER_SCANS, SITES, Visit, roster
 from distunlearn.simulate.draws import generator
-from distunlearn.simulate.scanner import SCANNERS, acquire, at_strength
+from distunlearn.simulate.scanner import acquire, at_strength, scanner_of
 from distunlearn.simulate.subject import Anatomy, draw_person
 from distunlearn.strict import Strict
 
@@ -43,8 +43,10 @@ class Study(Strict):
     @field_validator("scans")
     @classmethod
     def _known_sites(cls, scans: dict[str, int]) -> dict[str, int]:
-        if unknown := set(scans) - set(SITES):
-            raise ValueError(f"unknown site {min(unknown)!r} (known: {', '.join(SITES)})")
+        if unknown := {site for site in scans if site not in SITES and not HOSPITAL.fullmatch(site)}:
+            raise ValueError(
+                f"unknown site {min(unknown)!r} (known: {', '.join(SITES)}, and hospital-01 to hospital-99)"
+            )
         return scans
 
 
@@ -98,7 +100,7 @@ def _is_there(out: Path, record: dict[str, Any]) -> bool:
 def _make(out: Path, study: Study, visit: Visit) -> None:
     person = draw_person(generator(study.seed, "person", visit.person), visit.sex)
     anatomy = Anatomy(template.load(template_spacing(study)), person, visit.age)
-    scanner = at_strength(SCANNERS[visit.site], study.scanner_strength)
+    scanner = at_strength(scanner_of(visit.site, study.seed), study.scanner_strength)
     random = generator(study.seed, "scan", visit.participant, visit.session or "")
     acquisition = acquire(anatomy, scanner, random, voxel_mm=study.voxel_mm)
     bids.write_scan(out / visit.site, visit, acquisition, labels=study.tissue_labels)

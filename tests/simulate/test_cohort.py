@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 
 from distunlearn.simulate.bids import AXES, SIDECARS
-from distunlearn.simulate.cohort import PAPER_SCANS, SITES, roster
-from distunlearn.simulate.scanner import SCANNERS
+from distunlearn.simulate.cohort import PAPER_SCANS, SITES, roster, site_of
+from distunlearn.simulate.scanner import SCANNERS, scanner_of
 
 
 def test_every_site_is_described_everywhere() -> None:
@@ -59,3 +59,20 @@ def test_travelling_people_are_the_same_everywhere() -> None:
         assert [visit.site for visit in same] == list(SITES)
         assert len({(visit.person, visit.sex, visit.age) for visit in same}) == 1
         assert len({visit.participant for visit in same}) == 3
+
+
+def test_hospitals_are_sites_of_their_own() -> None:
+    """Each hospital of a seed has ages and a machine of its own between the three's; another seed has other ones."""
+    names = [f"hospital-{number:02d}" for number in range(1, 9)]
+    visits = roster(dict.fromkeys(names, 200), 3, seed=5)
+    youngest = [min(visit.age for visit in visits if visit.site == name) for name in names]
+    assert len({round(age) for age in youngest}) > 4
+    assert 35 <= min(youngest) < max(youngest) < 60
+    assert len({visit.participant for visit in visits}) == len(visits)
+    machines = [scanner_of(name, 5) for name in names]
+    for name in ("csf", "gamma", "noise", "pitch", "stretch"):
+        three = [getattr(one, name) for one in SCANNERS.values()]
+        drawn = [getattr(one, name) for one in machines]
+        assert min(three) <= min(drawn) < max(drawn) <= max(three)
+    assert scanner_of("hospital-01", 6) != machines[0] == scanner_of("hospital-01", 5)
+    assert site_of("hospital-01", 6).female != site_of("hospital-01", 5).female
