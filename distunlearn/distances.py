@@ -9,8 +9,8 @@ from torch import Tensor
 
 BANDWIDTHS = (0.5, 2.0)
 """Of the kernels below, in units of the mean squared distance of two standardised feature vectors, halved."""
-RIDGE = 1e-4
-"""Added to the variances of standardised features before they are whitened: what varies by less is not looked at."""
+RIDGE = 1e-3
+"""Added to the scatter of standardised features before they are divided by it: less than that is not looked at."""
 
 
 def standardised(features: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
@@ -18,15 +18,24 @@ def standardised(features: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
     return (features - features.mean(dim=0)) / (features.var(dim=0, correction=0) + 1e-6).sqrt()
 
 
-def whitened(features: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
-    r"""Features of variance 1 in every direction of the feature space: $z = L^{-1} x$ with $L L^T$ the correlation of x.
+def whitened(features: Float[Tensor, "B F"], near: Float[Tensor, "B B"]) -> Float[Tensor, "B F"]:
+    r"""Features whose scatter among scans of a similar label is 1 in every direction: $z = L^{-1} x$, $L L^T = S$.
 
-    Features that predict one thing are nearly copies of each other. What tells the scanner then lies in their small
-    differences, which a distance of standardised features does not see and a probe does.
+    .. math:: S = \frac{\sum_{ij} w_{ij} (x_i - x_j)(x_i - x_j)^T}{2 \sum_{ij} w_{ij}}
+
+    Features that predict one thing are nearly copies of each other, and vary with it far more than among people of one
+    age. What tells the scanner lies in their small differences and in shifts that are small beside the range of ages;
+    a distance of standardised features sees neither, a probe sees both.
+
+    Args:
+        features: of the whole batch.
+        near: w, how much the labels of each two scans are alike; symmetric, 0 on the diagonal.
     """
     x = standardised(features)
-    correlation = x.T @ x / len(x) + RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    z: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(correlation), x.T, upper=False).T
+    laplacian = torch.diag(near.sum(dim=1)) - near
+    scatter = x.T @ laplacian @ x / near.sum().clamp_min(1e-12)
+    root = torch.linalg.cholesky(scatter + RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
+    z: Tensor = torch.linalg.solve_triangular(root, x.T, upper=False).T
     return z
 
 
@@ -62,7 +71,7 @@ def conditional_alignment(
         group: index of each scan's site.
         label: what scans are compared at; scans where it is NaN are left out.
         within: h, in the label's unit; 0 compares equal labels only.
-        whiten: compare features that are whitened over the batch, and not only standardised.
+        whiten: compare features in units of their scatter at a similar label, not of that over the batch.
     """
     known = ~label.isnan()
     label = label.nan_to_num()
@@ -71,7 +80,7 @@ def conditional_alignment(
     near = near * (known[:, None] & known[None, :]) * ~torch.eye(len(label), dtype=torch.bool, device=label.device)
     same = near * (group[:, None] == group[None, :])
     other = near - same
-    alike = kernel(whitened(features) if whiten else standardised(features))
+    alike = kernel(whitened(features, near) if whiten else standardised(features))
     use = (same.sum(dim=1) > 1e-3) & (other.sum(dim=1) > 1e-3)
     excess = _weighted(alike, same) - _weighted(alike, other)
     return torch.where(use, excess, 0).sum() / use.sum().clamp_min(1)

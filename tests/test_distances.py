@@ -101,24 +101,43 @@ def test_alignment_does_not_see_what_the_label_explains() -> None:
     assert distances.conditional_alignment(features + 30 * group[:, None], group, age, 2.0).item() > 0.1
 
 
-def test_whitening_makes_every_direction_alike() -> None:
-    """The covariance of whitened features is the identity, and a linear map of the features changes no distance."""
-    features = drawn(5)[0]
-    mixed = features @ torch.tensor([[1.0, 0.9, 0.5], [0.0, 0.2, 0.3], [0.1, 0.0, 2.0]], dtype=torch.float64)
-    z, of_mixed = distances.whitened(features), distances.whitened(mixed)
-    assert torch.allclose(torch.cov(z.T, correction=0), torch.eye(3, dtype=torch.float64), atol=2e-3)
-    assert torch.allclose(torch.cdist(z, z), torch.cdist(of_mixed, of_mixed), atol=2e-2)
+def near(label: Tensor, within: float) -> Tensor:
+    """How much labels are alike, none of a scan with itself."""
+    weight = torch.exp(-((label[:, None] - label[None, :]) ** 2) / (2 * within**2))
+    return weight * ~torch.eye(len(label), dtype=torch.bool)
 
 
-def test_whitened_alignment_sees_a_site_that_hides_between_copies_of_the_age() -> None:
-    """Two features that are the age, and apart by a hundredth of it where the site is another: a probe tells them."""
+def test_whitening_makes_the_scatter_at_a_similar_label_one_in_every_direction() -> None:
+    """Half the weighted mean square of pairs' differences is the identity; a linear map of the features changes nothing."""
+    random = torch.Generator().manual_seed(5)
+    label = 4 * torch.rand(40, generator=random, dtype=torch.float64)
+    noise = torch.randn(40, 3, generator=random, dtype=torch.float64)
+    features = label[:, None] * torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64) + noise
+    weight = near(label, 0.7)
+    z = distances.whitened(features, weight)
+    gap = z[:, None] - z[None, :]
+    scatter = torch.einsum("ij,ija,ijb->ab", weight, gap, gap) / (2 * weight.sum())
+    assert torch.allclose(scatter, torch.eye(3, dtype=torch.float64), atol=0.03)  # all but the ridge
+    mixed = features @ torch.tensor([[1.0, 0.9, 0.5], [0.0, 0.5, 0.3], [0.1, 0.0, 2.0]], dtype=torch.float64)
+    of_mixed = distances.whitened(mixed, weight)
+    assert torch.allclose(torch.cdist(z, z), torch.cdist(of_mixed, of_mixed), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "shift", [[0.0, 0.3], [2.0, 2.0]], ids=["between two copies of the age", "small beside the ages"]
+)
+def test_whitened_alignment_sees_what_hides_from_standardised_features(shift: list[float]) -> None:
+    """Two features that are the age with one error, moved where the site is another: a probe would tell."""
     random = torch.Generator().manual_seed(6)
     age = 20 + 60 * torch.rand(200, generator=random, dtype=torch.float64)
     group = torch.arange(200) % 2
-    error = torch.randn(200, generator=random, dtype=torch.float64)
-    hidden = torch.stack([age + error, age + error + 0.3 * group], dim=1)
-    assert abs(distances.conditional_alignment(hidden, group, age, 2.0).item()) < 0.01
-    assert distances.conditional_alignment(hidden, group, age, 2.0, whiten=True).item() > 0.2
+    error, own = torch.randn(2, 200, generator=random, dtype=torch.float64)
+    features = torch.stack([age + error, age + error + 0.1 * own], dim=1)
+    features = features + group[:, None] * torch.tensor(shift, dtype=torch.float64)
+    plain, whitened = (
+        distances.conditional_alignment(features, group, age, 2.0, whiten=on).item() for on in (False, True)
+    )
+    assert whitened > 5 * abs(plain)
 
 
 def test_gradients_of_whitening_are_those_of_finite_differences() -> None:

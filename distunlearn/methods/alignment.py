@@ -30,8 +30,8 @@ class AlignmentConfig(Strict):
     within: float = Field(2.0, ge=0)
     """conditional: how near, in the label's unit (standard deviation of a Gaussian); 0 for the same label only."""
     whiten: bool = False
-    """conditional: compare features whitened over the batch, so that what tells the scanner cannot hide where features
-    vary little (`distances.whitened`). For layers that are narrow beside the batch."""
+    """conditional: compare features in units of their scatter at a similar label, direction by direction, so that what
+    tells the scanner cannot hide where they vary little (`distances.whitened`). For layers narrow beside the batch."""
     confounds: tuple[str, ...] = (SITE,)
     """What is unlearned: `site`, and names of `confounds` that have classes."""
     share: Literal["nothing", "features"] = "nothing"

@@ -77,7 +77,7 @@ class Term:
     within: float = 1.0
     """Alignment: how near in the label, in its unit: the standard deviation of a Gaussian. 0: the same label."""
     whiten: bool = False
-    """Alignment: compare features that are whitened over the batch."""
+    """Alignment: compare features in units of their scatter at a similar label."""
 
 
 @dataclass(frozen=True)
