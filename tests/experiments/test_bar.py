@@ -12,9 +12,9 @@ import yaml
 from distunlearn.config import load
 from distunlearn.errors import UserError
 from distunlearn.evaluate.summary import summarise
-from distunlearn.experiments import SUITES, Arena, table
+from distunlearn.experiments import SUITES, Arena, over_splits, table
 from distunlearn.experiments.choose import choose
-from distunlearn.experiments.findings import Finding, findings, left_out
+from distunlearn.experiments.findings import Finding, changes_at_left_out, findings
 from distunlearn.experiments.over_splits import ONE_SIDED
 from distunlearn.experiments.reproduce import folder_of, write_configurations
 from distunlearn.experiments.results import student
@@ -126,18 +126,24 @@ def test_seeds_of_one_split_are_averaged_first(tmp_path: Path) -> None:
 def test_left_out_sites_are_those_that_were_left_out(out: Path, suite: Suite) -> None:
     """Each site's change is of the run that lacked it, over all its people; the other sites' errors do not count."""
     assert suite.bar is not None
-    assert left_out(out, suite, suite.bar, "baseline") == pytest.approx({"alpha": 10, "beta": 0, "gamma": -10})
-    assert left_out(out, suite, suite.bar, "baseline-dropout") == pytest.approx({
-        "alpha": 120,
-        "beta": 100,
-        "gamma": 80,
-    })
+    found = changes_at_left_out(out, suite, suite.bar)
+    assert found["baseline"] == pytest.approx({"alpha": 10, "beta": 0, "gamma": -10})
+    assert found["baseline-dropout"] == pytest.approx({"alpha": 120, "beta": 100, "gamma": 80})
+
+
+def test_each_prediction_is_read_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many baselines the recipe is held against: a large suite's table is made in seconds."""
+    honest, read = over_splits.read_predictions, []
+    monkeypatch.setattr(over_splits, "read_predictions", lambda stage: read.append(stage) or honest(stage))
+    table.read(out)
+    assert len(read) == len(set(read)) == len(list(out.glob("*/stage")))
 
 
 def test_the_verdict_is_what_was_planted(out: Path, suite: Suite) -> None:
     """Scanner and error are met, three sites show nothing; that a baseline with dropout is better is said."""
     assert suite.bar is not None
-    found = findings(out, suite, suite.bar, standings(out, suite, suite.bar))
+    rows, away = standings(out, suite, suite.bar), changes_at_left_out(out, suite, suite.bar)
+    found = findings(suite, suite.bar, rows, away)
     assert [each.says for each in found] == ["met", "met", "not shown", "missed", "missed"]
     assert found[3].what == "change in task error against per-domain loss with dropout, %"
     assert found[3].figure.value == pytest.approx(25)
