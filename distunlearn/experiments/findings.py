@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distunlearn.experiments.intervals import student
 from distunlearn.experiments.over_splits import (
     ONE_SIDED,
     BySplit,
@@ -19,7 +20,6 @@ from distunlearn.experiments.over_splits import (
     percent,
     runs_of,
 )
-from distunlearn.experiments.results import student
 from distunlearn.experiments.standing import Standing
 from distunlearn.experiments.suite import Bar, Suite
 from distunlearn.metrics import Interval

@@ -13,7 +13,8 @@ import pandas as pd
 from distunlearn.evaluate.measure import predicted
 from distunlearn.evaluate.stage import PERSON, read_predictions
 from distunlearn.evaluate.summary import Errors, errors_by_person
-from distunlearn.experiments.results import done_runs, student
+from distunlearn.experiments.intervals import student
+from distunlearn.experiments.results import done_runs
 from distunlearn.experiments.suite import Row, Suite
 from distunlearn.metrics import Interval
 

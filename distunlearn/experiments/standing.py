@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from distunlearn.errors import UserError
+from distunlearn.experiments.intervals import student
 from distunlearn.experiments.over_splits import BySplit, Runs, by_site, change_of, errors_of, held_out, runs_of
-from distunlearn.experiments.results import student
 from distunlearn.experiments.suite import Bar, Row, Suite
 from distunlearn.metrics import Interval
 from distunlearn.probing.verdict import main_set

@@ -42,8 +42,9 @@ NOTE = (
 )
 DIFFERENCES_HEAD = ("rows", "measure", "seeds", "difference [95%]")
 DIFFERENCES_NOTE = (
-    "First row minus second. Errors in years, paired by person and seed, 95% interval from resampling both; "
-    "scanner accuracy in points, paired by seed, Student's interval."
+    "First row minus second. Errors in years, paired by person and seed; the 95% interval holds both, people and "
+    "trainings, but of one seed people alone, and is Student's over seeds where each has a split of its own. "
+    "Scanner accuracy in points, paired by seed, Student's interval."
 )
 Lines = list[list[str]]
 Show = Callable[[str, list[str]], str]

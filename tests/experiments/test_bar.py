@@ -15,9 +15,9 @@ from distunlearn.evaluate.summary import summarise
 from distunlearn.experiments import SUITES, Arena, over_splits, table
 from distunlearn.experiments.choose import choose
 from distunlearn.experiments.findings import Finding, changes_at_left_out, findings
+from distunlearn.experiments.intervals import student
 from distunlearn.experiments.over_splits import ONE_SIDED
 from distunlearn.experiments.reproduce import folder_of, write_configurations
-from distunlearn.experiments.results import student
 from distunlearn.experiments.standing import standings
 from distunlearn.experiments.suite import Suite
 from distunlearn.metrics import Interval
