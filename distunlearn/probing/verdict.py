@@ -100,6 +100,8 @@ def _separable(told: list[str], main: str, tried: Sets, figures: str) -> tuple[s
 def _figures(name: str, found: Found, labels: str) -> str:
     best, floor = found["strongest"], found["floor"]["label_with_error"]
     interval = f"{100 * best['value']:.0f}% [{100 * best['low']:.0f}, {100 * best['high']:.0f}]"
-    beside = f"{labels} alone {100 * floor['value']:.0f}%, chance {100 * found['chance']:.0f}%"
+    beside = (
+        f"{labels} with the model's error tells {100 * floor['value']:.0f}%, chance is {100 * found['chance']:.0f}%"
+    )
     where = f"{name} scans" if not found["left_out"] else f"{name} scans of {len(found['scans'])} sites"
     return f"on {where} the strongest probe is right on {interval}; {beside}"

@@ -77,6 +77,10 @@ def test_everything_is_written(out: Path) -> None:
     assert shown[1] in (out / "table.md").read_text()
     assert page.count("<svg") + page.count("data:image/svg+xml") >= 2
     assert "simulated" in page
+    first = page.split("<section>")[0]
+    assert "normal training: separable 2" in first
+    assert "error, unlearning against normal training: less 3" in first
+    assert "Preprocessing" in page
     assert "http" not in page.split("</style>")[1].replace("http://www.w3.org", "")
 
 

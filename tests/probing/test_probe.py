@@ -112,4 +112,4 @@ def test_where_a_class_is_predicted_the_verdict_speaks_of_it(tmp_path: Path) -> 
     sentences = probe_run(run, quick=True)
     assert sentences["standard"].startswith("Separable")
     assert not sentences["unlearning"].startswith(("Separable", "Reduced"))
-    assert "group and age alone" in sentences["unlearning"]
+    assert "group and age with the model's error tells" in sentences["unlearning"]
