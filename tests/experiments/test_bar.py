@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ LEFT_OUT = {"alpha": 1.10, "beta": 1.00, "gamma": 0.90}
 """The recipe's error at the site that was left out, as a share of the baseline's."""
 
 
-def write_stage(run: Path, errors: dict[str, float], excess: float) -> None:
+def write_stage(run: Path, errors: dict[str, float], excess: float, people: Mapping[str, int] | None = None) -> None:
     """A finished run of one stage: predictions with these errors at each site, and what probes found."""
     stage = run / "stage"
     stage.mkdir(parents=True)
@@ -43,7 +44,7 @@ def write_stage(run: Path, errors: dict[str, float], excess: float) -> None:
             "key": f"{site}{number}", "site": site, "split": ["train", "test"][number % 2], "subject": f"s{number}",
             "target": 50.0 + number, "prediction": 50.0 + number + error, "age": 50.0 + number,
         }
-        for site, error in errors.items() for number in range(PEOPLE)
+        for site, error in errors.items() for number in range((people or {}).get(site, PEOPLE))
     ]  # fmt: skip
     features = np.random.default_rng(0).normal(size=(len(rows), 4)).astype(np.float32)
     np.savez(stage / "features.npz", key=np.array([row["key"] for row in rows]), features=features)
@@ -106,6 +107,19 @@ def test_rows_stand_where_they_were_put(out: Path, suite: Suite) -> None:
     assert (beyond.excess.value, beyond.probe, beyond.floor) == pytest.approx((0.01, 0.41, 0.4), abs=1e-2)
     assert beyond.on == "matched scans of 3 sites"
     assert (beyond.milliseconds, beyond.seeds) == (20, 4)
+
+
+def test_people_and_sites_are_weighed_as_said(tmp_path: Path) -> None:
+    """With sites of unlike size the mean over people is not the mean over sites, nor is the change of either."""
+    suite = SUITES["bar"](Arena(sites=SITES)).model_copy(update={"seeds": (0,)})
+    rows = {row.id: row for row in suite.rows}
+    people = dict(zip(SITES, (60, 20, 20), strict=True))
+    write_stage(folder_of(tmp_path, rows["beyond"], 0), dict(zip(SITES, (1.0, 6.0, 2.0), strict=True)), 0.0, people)
+    write_stage(folder_of(tmp_path, rows["baseline"], 0), dict.fromkeys(SITES, 2.0), 0.0, people)
+    assert suite.bar is not None
+    beyond = next(each for each in standings(tmp_path, suite, suite.bar) if each.row.id == "beyond")
+    assert (beyond.error, beyond.error_of_sites) == pytest.approx((2.2, 3.0))
+    assert (beyond.change.value, beyond.change_of_sites.value) == pytest.approx((10, 50))
 
 
 def test_seeds_of_one_split_are_averaged_first(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The figures of a suite: means and spread over seeds, paired differences with their intervals."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,8 @@ def test_the_table_says_what_the_runs_say(out: Path) -> None:
     assert scanner["07"].mean > 90 > scanner["11"].mean
     assert scanner["07"].paper == 96
     assert scanner["07"].chance == pytest.approx(100 / 3)
+    told = [read_json(stage / "probe.json")["sets"]["travelling"]["strongest"]["value"] for stage in runs]
+    assert scanner["07"].mean == pytest.approx(100 * np.mean(told))
 
 
 def test_differences_are_found(out: Path) -> None:
@@ -81,6 +84,8 @@ def test_everything_is_written(out: Path) -> None:
     assert "normal training: separable 2" in first
     assert "error, unlearning against normal training: less 3" in first
     assert "Preprocessing" in page
+    people = pd.read_csv(next(out.glob("*/*/predictions.tsv")), sep="\t", dtype=str)
+    assert not {*people["key"], *people["subject"]} & set(re.findall(r"\w+", page))
     assert "http" not in page.split("</style>")[1].replace("http://www.w3.org", "")
 
 
