@@ -32,6 +32,11 @@ class Measure:
     """What that is called, such as "median"."""
     more_is_better: bool = False
 
+    @property
+    def with_unit(self) -> str:
+        """As an axis is labelled."""
+        return f"{self.name} ({self.unit})"
+
 
 def _numbers(table: pd.DataFrame, column: str) -> Float[ndarray, " n"]:
     numbers: ndarray = table[column].to_numpy(dtype=float)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from distunlearn.experiments.findings import MOST_EXCESS, Finding, findings, left_out
+from distunlearn.experiments.findings import MOST_EXCESS, Finding, changes_at_left_out, findings
 from distunlearn.experiments.standing import Standing, standings
 from distunlearn.experiments.suite import Bar, Suite
 from distunlearn.metrics import Interval
@@ -75,8 +75,8 @@ class BarTable:
 def read(out: Path, suite: Suite, bar: Bar) -> BarTable:
     """From the files of a suite."""
     rows = standings(out, suite, bar)
-    away = left_out(out, suite, bar, bar.baselines[0])
-    return BarTable(bar.recipe, findings(out, suite, bar, rows), rows, away)
+    away = changes_at_left_out(out, suite, bar)
+    return BarTable(bar.recipe, findings(suite, bar, rows, away), rows, away[bar.baselines[0]])
 
 
 def interval(figure: Interval, digits: int = 2) -> str:

@@ -22,6 +22,12 @@ def drawings(out: Path, suite: Suite) -> list[Drawing]:
     return [*_ages(whole), *_features(whole), *_errors(suite, done)]
 
 
+def first_of_all_sites(out: Path, suite: Suite) -> RunRecord | None:
+    """The first row that is done of those that were trained on every site; None while there is none."""
+    whole = (row for row in suite.rows if set(row.sites) == set(suite.sites))
+    return next((run for row in whole if (run := _first(out, suite, row))), None)
+
+
 def _first(out: Path, suite: Suite, row: Row) -> RunRecord | None:
     stages = done_runs(out, suite, row)
     return read_run(stages[min(stages)].parent) if stages else None

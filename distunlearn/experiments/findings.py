@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from distunlearn.experiments.intervals import student
 from distunlearn.experiments.over_splits import (
     ONE_SIDED,
+    BySplit,
     anybody,
     by_site,
     change_of,
     errors_of,
-    held_out,
     percent,
     runs_of,
 )
-from distunlearn.experiments.results import student
 from distunlearn.experiments.standing import Standing
 from distunlearn.experiments.suite import Bar, Suite
 from distunlearn.metrics import Interval
@@ -49,36 +49,45 @@ class Finding:
         return "missed" if self.figure.low > self.most else "not shown"
 
 
-def findings(out: Path, suite: Suite, bar: Bar, rows: list[Standing]) -> list[Finding]:
+Changes = dict[str, dict[str, float]]
+"""Of the error at each site that was left out, in percent, the mean over its splits; by the baseline's id."""
+
+
+def findings(suite: Suite, bar: Bar, rows: list[Standing], left_out: Changes) -> list[Finding]:
     """The findings on the recipe, as far as its rows are done: scanner, then error and left-out sites of each baseline."""
+    standing = {each.row.id: each for each in rows}
     found = []
-    for recipe in (each for each in rows if each.row.id == bar.recipe):
+    if recipe := standing.get(bar.recipe):
         found.append(Finding("scanner told beyond the label, balanced accuracy", recipe.excess, MOST_EXCESS))
+    titles = {row.id: row.title for row in suite.rows}
     for name in bar.baselines:
-        found += _against(out, suite, bar, name)
+        against, baseline = f"against {titles[name]}, %", standing.get(name)
+        if recipe and baseline and recipe.errors.keys() & baseline.errors.keys():
+            change = change_of(recipe.errors, baseline.errors)
+            found.append(Finding(f"change in task error {against}", change, MOST_CHANGE))
+        if changes := list(left_out[name].values()):
+            what = f"change at {len(changes)} left-out sites {against}"
+            found.append(Finding(what, student(changes, ONE_SIDED), MOST_CHANGE))
     return found
 
 
-def _against(out: Path, suite: Suite, bar: Bar, baseline: str) -> Iterator[Finding]:
+def changes_at_left_out(out: Path, suite: Suite, bar: Bar) -> Changes:
+    """How the recipe changes the error at sites that were left out, against each baseline."""
     by_id = {row.id: row for row in suite.rows}
-    against = f"against {by_id[baseline].title}, %"
-    ours, theirs = (errors_of(runs_of(out, suite, by_id[name]), held_out) for name in (bar.recipe, baseline))
-    if ours.keys() & theirs.keys():
-        yield Finding(f"change in task error {against}", change_of(ours, theirs), MOST_CHANGE)
-    changes = list(left_out(out, suite, bar, baseline).values())
-    if changes:
-        yield Finding(f"change at {len(changes)} left-out sites {against}", student(changes, ONE_SIDED), MOST_CHANGE)
-
-
-def left_out(out: Path, suite: Suite, bar: Bar, baseline: str) -> dict[str, float]:
-    """The change against a baseline at each site that was left out, in percent, the mean over its splits."""
-    by_id, place = {row.id: row for row in suite.rows}, bar.baselines.index(baseline) + 1
-    changes: dict[str, list[float]] = {}
+    changes: dict[str, dict[str, list[float]]] = {name: {} for name in bar.baselines}
     for of_group in bar.left_out:
-        row, other = by_id[of_group[0]], by_id[of_group[place]]
-        here, there = (errors_of(runs_of(out, suite, each), anybody) for each in (row, other))
-        for split in sorted(here.keys() & there.keys()):
-            change = percent(by_site(here[split]), by_site(there[split])).drop(list(row.sites))
-            for site, value in change.items():
-                changes.setdefault(str(site), []).append(float(value))
-    return {site: float(np.mean(values)) for site, values in sorted(changes.items())}
+        recipe, *baselines = (errors_of(runs_of(out, suite, by_id[name]), anybody) for name in of_group)
+        for name, theirs in zip(bar.baselines, baselines, strict=True):
+            for site, change in _apart(recipe, theirs, seen=by_id[of_group[0]].sites):
+                changes[name].setdefault(site, []).append(change)
+    return {
+        name: {site: float(np.mean(values)) for site, values in sorted(of_site.items())}
+        for name, of_site in changes.items()
+    }
+
+
+def _apart(ours: BySplit, theirs: BySplit, *, seen: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    """The change at each site that was not trained on, on each split that both have."""
+    for split in sorted(ours.keys() & theirs.keys()):
+        change = percent(by_site(ours[split]), by_site(theirs[split])).drop(list(seen))
+        yield from ((str(site), float(value)) for site, value in change.items())

@@ -13,7 +13,8 @@ import pandas as pd
 from distunlearn.evaluate.measure import predicted
 from distunlearn.evaluate.stage import PERSON, read_predictions
 from distunlearn.evaluate.summary import Errors, errors_by_person
-from distunlearn.experiments.results import done_runs, student
+from distunlearn.experiments.intervals import student
+from distunlearn.experiments.results import done_runs
 from distunlearn.experiments.suite import Row, Suite
 from distunlearn.metrics import Interval
 
@@ -21,6 +22,8 @@ ONE_SIDED = 0.90
 """Level of a two-sided interval whose upper end is the one-sided upper 95% end."""
 Runs = Mapping[int, Sequence[Path]]
 """The stages of a row's trainings that are done, by split."""
+BySplit = Mapping[int, Errors]
+"""The mean error of each person's scans, by site and person, for each split; the mean over its trainings."""
 
 
 def runs_of(out: Path, suite: Suite, row: Row) -> Runs:
@@ -31,8 +34,8 @@ def runs_of(out: Path, suite: Suite, row: Row) -> Runs:
     return found
 
 
-def errors_of(runs: Runs, splits: Callable[[pd.DataFrame], tuple[str, ...]]) -> dict[int, Errors]:
-    """The mean error of each person's scans, by site and person, for each split; the mean over its trainings."""
+def errors_of(runs: Runs, splits: Callable[[pd.DataFrame], tuple[str, ...]]) -> BySplit:
+    """Of one row's trainings, each of whose predictions is read here once."""
     each = {split: pd.concat(_of_training(stage, splits) for stage in stages) for split, stages in runs.items()}
     return {split: errors.groupby(level=["site", PERSON]).mean() for split, errors in each.items()}
 
@@ -47,7 +50,7 @@ def by_site(errors: Errors) -> Errors:
     return errors.groupby(level="site").mean()
 
 
-def change_of(ours: Mapping[int, Errors], theirs: Mapping[int, Errors]) -> Interval:
+def change_of(ours: BySplit, theirs: BySplit) -> Interval:
     """Of the mean error, in percent, over the splits that both have."""
     return student(
         [percent(ours[split].mean(), theirs[split].mean()) for split in sorted(ours.keys() & theirs.keys())], ONE_SIDED

@@ -1,7 +1,4 @@
-"""The figures of a suite, from its files alone: ours beside the paper's, spread over seeds, paired differences.
-
-Dimensions: `S` seeds, `P` people, `R` resamples.
-"""
+"""The figures of a suite, from its files alone: ours beside the paper's, spread over seeds, paired differences."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,23 +7,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from numpy import ndarray
-from scipy.stats import t
 
 from distunlearn.evaluate.measure import predicted
 from distunlearn.evaluate.stage import read_predictions
 from distunlearn.evaluate.summary import FEWEST_PEOPLE, Errors, errors_by_person
+from distunlearn.experiments.intervals import paired, student
 from distunlearn.experiments.reproduce import folder_of, is_done
 from distunlearn.experiments.suite import Contrast, Published, Row, Suite
-from distunlearn.metrics import LEVEL, Interval, percentiles, resample_people
+from distunlearn.metrics import Interval
 from distunlearn.probing.verdict import main_set
 from distunlearn.run_folder import PROBE, SUMMARY, read_json, stages_done
 
 SCANNER, EXTERNAL, OPENBHB = "scanner accuracy", "external MAE", "OpenBHB measure"
 EXPONENT = 0.3
 """Of the balanced accuracy in the OpenBHB challenge's measure."""
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -150,12 +144,12 @@ def _compared(contrast: Contrast, pairs: Sequence[tuple[Path, Path]]) -> Iterato
     tables = [(_test_errors(ours), _test_errors(theirs)) for ours, theirs in pairs]
     for site in contrast.sites:
         apart = [
-            (ours.xs(site, level="site") - theirs.xs(site, level="site")).dropna().sort_index()
+            (ours.xs(site, level="site") - theirs.xs(site, level="site")).dropna()
             for ours, theirs in tables
             if all(site in errors.index.get_level_values("site") for errors in (ours, theirs))
         ]
         if apart and len(apart[0]) >= FEWEST_PEOPLE:
-            yield Difference(contrast, site, len(apart), paired(np.stack([each.to_numpy() for each in apart])))
+            yield Difference(contrast, site, len(apart), paired(apart))
     told = [(scanner(ours), scanner(theirs)) for ours, theirs in pairs]
     both = [ours.accuracy - theirs.accuracy for ours, theirs in told if ours and theirs and ours.on == theirs.on]
     if both:
@@ -164,26 +158,6 @@ def _compared(contrast: Contrast, pairs: Sequence[tuple[Path, Path]]) -> Iterato
 
 def _test_errors(stage: Path) -> Errors:
     return errors_by_person(read_predictions(stage), predicted(stage.parent).measure)
-
-
-def paired(apart: Float[ndarray, "S P"]) -> Interval:
-    """Mean of differences with its interval from resampling people and seeds, each whole.
-
-    With few seeds the interval is too narrow by the share of the seeds' variance that resampling so few misses.
-    """
-    seeds, people = apart.shape
-    drawn = resample_people(np.zeros(people), RESAMPLES, seed=0) / people
-    which = resample_people(np.zeros(seeds), RESAMPLES, seed=1) / seeds
-    return percentiles(float(apart.mean()), np.einsum("rs,sp,rp->r", which, apart, drawn))
-
-
-def student(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Mean with Student's interval; without one for a single value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, np.nan, np.nan)
-    half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return Interval(mean, mean - half, mean + half)
 
 
 def over_sites(found: Sequence[Difference]) -> Interval | None:

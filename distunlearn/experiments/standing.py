@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from distunlearn.errors import UserError
-from distunlearn.evaluate.summary import Errors
-from distunlearn.experiments.over_splits import Runs, by_site, change_of, errors_of, held_out, runs_of
-from distunlearn.experiments.results import student
+from distunlearn.experiments.intervals import student
+from distunlearn.experiments.over_splits import BySplit, Runs, by_site, change_of, errors_of, held_out, runs_of
 from distunlearn.experiments.suite import Bar, Row, Suite
 from distunlearn.metrics import Interval
 from distunlearn.probing.verdict import main_set
@@ -23,6 +22,8 @@ class Standing:
     """A row over its seeds."""
 
     row: Row
+    errors: BySplit
+    """Of held-out people, by split."""
     seeds: int
     """Trainings; of one split several, where seeds share it."""
     error: float
@@ -52,13 +53,14 @@ def standings(out: Path, suite: Suite, bar: Bar) -> list[Standing]:
     return [_standing(row, done[row.id], errors[row.id], errors[bar.baselines[0]]) for row in whole if done[row.id]]
 
 
-def _standing(row: Row, runs: Runs, errors: dict[int, Errors], baseline: dict[int, Errors]) -> Standing:
+def _standing(row: Row, runs: Runs, errors: BySplit, baseline: BySplit) -> Standing:
     stages = [stage for of_split in runs.values() for stage in of_split]
     by_split = [[_told(stage) for stage in of_split] for of_split in runs.values()]
     told = [each for of_split in by_split for each in of_split]
     here, there = ({split: by_site(each) for split, each in of_row.items()} for of_row in (errors, baseline))
     return Standing(
         row=row,
+        errors=errors,
         seeds=len(stages),
         error=_mean(each.mean() for each in errors.values()),
         error_of_sites=_mean(each.mean() for each in here.values()),

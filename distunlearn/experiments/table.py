@@ -1,112 +1,20 @@
 """The table of a suite written from its files: TSV for machines, markdown, a self-contained page, and the terminal."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from distunlearn.experiments import bar_table
-from distunlearn.experiments.drawings import drawings
-from distunlearn.experiments.reproduce import read_suite
-from distunlearn.experiments.results import (
-    EXTERNAL,
-    OPENBHB,
-    SCANNER,
-    Cell,
-    Difference,
-    cells,
-    differences,
-    done_runs,
-    over_sites,
-)
-from distunlearn.experiments.suite import Row, Suite
-from distunlearn.metrics import Interval
-from distunlearn.report import html
-from distunlearn.report.page import whole_page
-from distunlearn.report.record import read_run
-from distunlearn.report.words import LIMITS
+from distunlearn.experiments.gathered import DIFFERENCES_HEAD, DIFFERENCES_NOTE, NOTE, Lines, Table, read
+from distunlearn.experiments.page import page
+from distunlearn.experiments.results import Cell, Difference
 from distunlearn.shard_format import MISSING
+
+__all__ = ["Table", "markdown", "read", "show", "write"]
 
 TABLE, DIFFERENCES, MARKDOWN, PAGE = "table.tsv", "differences.tsv", "table.md", "index.html"
 BAR, FRONTIER = "bar.tsv", "bar.svg"
-MOST_SITES = 8
-"""With more, the table shows none of them in a column of its own; `table.tsv` holds them."""
-NOTE = (
-    "Ours: mean absolute error on test scans, mean ± SD over people; below it the SD over seeds and the error of answering "
-    "everybody with the median training target. * not trained on. Scanner accuracy: balanced, in percent, strongest fresh probe on "
-    "held-out scans; below it the SD over seeds, chance and what age with the model's own error reaches. "
-    "The paper's cells are of UK Biobank, OASIS and Whitehall II, with SD over people and no seeds."
-)
-DIFFERENCES_HEAD = ("rows", "measure", "seeds", "difference [95%]")
-DIFFERENCES_NOTE = (
-    "First row minus second. Errors in years, paired by person and seed, 95% interval from resampling both; "
-    "scanner accuracy in points, paired by seed, Student's interval."
-)
-Lines = list[list[str]]
-Show = Callable[[str, list[str]], str]
-"""A cell from its figure and what stands below it."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """What came out of a suite so far."""
-
-    out: Path
-    suite: Suite
-    cells: list[Cell]
-    differences: list[Difference]
-    bar: bar_table.BarTable | None = None
-
-    @property
-    def head(self) -> list[str]:
-        """Columns: every site where they are few, and the measures that some row has."""
-        there = {cell.measure for cell in self.cells}
-        sites = self.suite.sites if len(self.suite.sites) <= MOST_SITES else ()
-        return [*sites, *(name for name in (SCANNER, EXTERNAL, OPENBHB) if name in there)]
-
-    @property
-    def lead(self) -> str:
-        """How much of the suite is done."""
-        done = sum(len(done_runs(self.out, self.suite, row)) for row in self.suite.rows)
-        return (
-            f"{done} of {sum(1 for _ in self.suite.trainings())} trainings done: {len(self.suite.rows)} rows, "
-            f"seeds {', '.join(map(str, self.suite.seeds))}; sites {', '.join(self.suite.sites)}"
-        )
-
-    def rows(self, show: Show) -> Lines:
-        """Title, then a cell a column, as `show` puts it."""
-        found = {(cell.row.id, cell.measure): cell for cell in self.cells}
-        return [
-            [row.title, *(_shown(row, name, found.get((row.id, name)), show) for name in self.head)]
-            for row in self.suite.rows
-        ]
-
-    def compared(self) -> Lines:
-        """Two rows, what is compared, seeds, the difference with its interval."""
-        titles = {row.id: row.title for row in self.suite.rows}
-        lines = [
-            [
-                f"{titles[each.contrast.row]} − {titles[each.contrast.against]}",
-                each.measure, str(each.seeds), _interval(each.interval),
-            ]
-            for each in self.differences
-        ]  # fmt: skip
-        mean = over_sites(self.differences) if self.suite.pooled else None
-        return lines if mean is None else [*lines, ["mean over left-out sites", "MAE", "", _interval(mean)]]
-
-
-def read(out: Path) -> Table:
-    """Read a suite's folder, finished or not.
-
-    Raises:
-        UserError: it is none.
-    """
-    suite = read_suite(out)
-    bar = bar_table.read(out, suite, suite.bar) if suite.bar else None
-    return Table(out, suite, cells(out, suite), differences(out, suite), bar)
 
 
 def write(table: Table) -> Path:
@@ -119,7 +27,7 @@ def write(table: Table) -> Path:
         table.bar.write(table.out / BAR)
         bar_table.frontier(table.bar).savefig(table.out / FRONTIER, metadata={"Date": None})
     (table.out / MARKDOWN).write_text(markdown(table), encoding="utf-8")
-    (table.out / PAGE).write_text(_page(table), encoding="utf-8")
+    (table.out / PAGE).write_text(page(table), encoding="utf-8")
     return table.out / PAGE
 
 
@@ -144,42 +52,6 @@ def _markdown(head: Sequence[str], rows: Lines) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in ([*head], ["---"] * len(head), *rows))
 
 
-def _page(table: Table) -> str:
-    rows = table.rows(_cell)
-    shown = [[escape(title), *found] for title, *found in rows]
-    apart = [[escape(cell) for cell in line] for line in table.compared()]
-    figures = [html.figure(drawn, title, caption) for title, caption, drawn in drawings(table.out, table.suite)]
-    body = [
-        *([_bar_section(table.bar)] if table.bar else []),
-        html.section("Table", html.table(["row", *table.head], shown, NOTE)),
-        *([html.section("Differences", html.table(DIFFERENCES_HEAD, apart, DIFFERENCES_NOTE))] if apart else []),
-        *([html.section("Figures", html.grid(figures))] if figures else []),
-        html.section("What must not be concluded", html.bullets(LIMITS)),
-    ]
-    return whole_page(table.suite.title, table.lead, body, simulated=_simulated(table))
-
-
-def _bar_section(bar: bar_table.BarTable) -> str:
-    found, lines = ([[escape(cell) for cell in line] for line in rows] for rows in (bar.found(), bar.lines()))
-    drawn = html.figure(bar_table.frontier(bar), "Error and scanner, every method", bar_table.CAPTION)
-    return html.section(
-        "The bar",
-        html.table(bar_table.FINDINGS, found),
-        html.table(bar_table.HEAD, lines, bar.below),
-        html.grid([drawn]),
-    )
-
-
-def _cell(figure: str, below: list[str]) -> str:
-    """A line each, so that the table is not wider than the page."""
-    return escape(figure) + "".join(f"<small>{escape(line)}</small>" for line in below)
-
-
-def _simulated(table: Table) -> bool:
-    runs = [stage.parent for row in table.suite.rows for stage in done_runs(table.out, table.suite, row).values()]
-    return bool(runs) and read_run(runs[0]).simulated
-
-
 def show(table: Table) -> None:
     """Print the table."""
     from rich.box import SIMPLE_HEAD
@@ -200,28 +72,6 @@ def show(table: Table) -> None:
     console.print(grid)
     for title, measure, _, difference in table.compared():
         console.print(f"{title}, {measure}: {difference}", highlight=False)
-
-
-def _shown(row: Row, measure: str, cell: Cell | None, show: Show) -> str:
-    if cell is None:
-        paper = row.paper.mae.get(measure) if row.paper else None
-        return show("–", [f"paper {paper[0]:.2f} ± {paper[1]:.2f}"] if paper else [])
-    below = [f"± {cell.sd_seeds:.2f}, {cell.seeds} seeds" if cell.seeds > 1 else "1 seed"]
-    if measure == SCANNER:
-        below.append(f"chance {cell.chance:.0f}, age alone {cell.beside:.0f}")
-        below += [] if math.isnan(cell.paper) else [f"paper {cell.paper:.0f}"]
-        return show(f"{cell.mean:.0f}", below)
-    people = "" if math.isnan(cell.sd_people) else f" ± {cell.sd_people:.2f}"
-    unseen = "*" if measure not in {*row.sites, EXTERNAL, OPENBHB} else ""
-    below += [] if math.isnan(cell.beside) else [f"median {cell.beside:.2f}"]
-    below += [] if math.isnan(cell.paper) else [f"paper {cell.paper:.2f} ± {cell.paper_sd:.2f}"]
-    return show(f"{cell.mean:.2f}{people}{unseen}", below)
-
-
-def _interval(interval: Interval) -> str:
-    if math.isnan(interval.low):
-        return f"{interval.value:+.2f} (no interval from one)"
-    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def _flat(cell: Cell) -> dict[str, object]:

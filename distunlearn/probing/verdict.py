@@ -20,7 +20,7 @@ def verdict(sets: Sets, collapse: Found, labels: str = "age") -> tuple[str, str]
     """The verdict and a sentence with the figures that it rests on.
 
     - *separable*: on some set the true sites are told better than exchanged ones, or worse (p at most `LEVEL` over the
-      number of sets, both sides tested). Against an earlier stage this becomes *reduced* when the strongest probe lost
+      number of sets, both sides tested), or the whole interval of the strongest probe lies below chance. Against an earlier stage this becomes *reduced* when the strongest probe lost
       accuracy and the 95% interval of the loss is below zero, *unchanged* otherwise.
     - *not separable beyond age* (or whatever labels the scanner can be told from): nothing was told, and the upper end of the strongest probe's interval is at most
       `MOST_LEFT` above the null.
@@ -77,11 +77,16 @@ def left_over(found: Found) -> float:
 
 
 def _told(found: Found, sets: int) -> bool:
-    return bool(min(found["null"]["p"], found["null"]["p_below"]) <= LEVEL / (2 * sets))
+    return bool(found["null"]["p"] <= LEVEL / (2 * sets)) or _below(found, sets)
+
+
+def _below(found: Found, sets: int) -> bool:
+    """Told worse than exchanged sites, or, by every probe, than by chance by more than the interval."""
+    return bool(found["null"]["p_below"] <= LEVEL / (2 * sets) or found["strongest"]["high"] < found["chance"])
 
 
 def _separable(told: list[str], main: str, tried: Sets, figures: str) -> tuple[str, str]:
-    below = [name for name in told if tried[name]["null"]["p_below"] < tried[name]["null"]["p"]]
+    below = [name for name in told if _below(tried[name], len(tried))]
     hint = (
         f" It is told worse than by chance on {', '.join(below)} scans, which is information too and hints at a leak."
         if below
@@ -100,6 +105,8 @@ def _separable(told: list[str], main: str, tried: Sets, figures: str) -> tuple[s
 def _figures(name: str, found: Found, labels: str) -> str:
     best, floor = found["strongest"], found["floor"]["label_with_error"]
     interval = f"{100 * best['value']:.0f}% [{100 * best['low']:.0f}, {100 * best['high']:.0f}]"
-    beside = f"{labels} alone {100 * floor['value']:.0f}%, chance {100 * found['chance']:.0f}%"
+    beside = (
+        f"{labels} with the model's error tells {100 * floor['value']:.0f}%, chance is {100 * found['chance']:.0f}%"
+    )
     where = f"{name} scans" if not found["left_out"] else f"{name} scans of {len(found['scans'])} sites"
     return f"on {where} the strongest probe is right on {interval}; {beside}"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
-from distunlearn.report.drawing import INK, PALE, blank, colour, legend, stage_colour
+from distunlearn.report.drawing import COLOURS, INK, PALE, SIZE, blank, colour, legend, stage_colour
 from distunlearn.report.record import RunRecord
 
 LOSSES = {"task": "Task loss, eq. (1)", "domain": "Domain loss, eq. (2)", "confusion": "Confusion loss, eq. (3)"}
@@ -20,6 +20,8 @@ def ages(run: RunRecord) -> Figure:
     table = run.scans[run.scans["split"] != "travelling"].dropna(subset=["age"])
     if table.empty:
         return figure
+    if len(run.sites) > len(COLOURS):
+        return _ages_in_rows(run, table)
     edges = np.arange(np.floor(table["age"].min() / 4) * 4, table["age"].max() + 4, 4)
     for site in run.sites:
         values = table.loc[table["site"] == site, "age"].to_numpy(float)
@@ -28,6 +30,21 @@ def ages(run: RunRecord) -> Figure:
             axes.hist(values, alpha=0.18, **style)
             axes.hist(values, histtype="step", linewidth=1.6, label=f"{site} ({len(values)})", **style)
     legend(axes)
+    return figure
+
+
+def _ages_in_rows(run: RunRecord, table: pd.DataFrame) -> Figure:
+    """A row a site, where distributions above each other could not be told apart: 5, 25, 50, 75 and 95 in a hundred."""
+    ages = {site: table.loc[table["site"] == site, "age"].to_numpy(float) for site in run.sites}
+    shown = {f"{site} ({len(values)})": values for site, values in ages.items() if len(values) >= FEWEST_PEOPLE}
+    figure, axes = blank("age (years)", "", size=(SIZE[0], 0.19 * len(shown) + 0.7))
+    for place, values in enumerate(shown.values()):
+        least, low, middle, high, most = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+        axes.plot([least, most], [place, place], color=PALE, linewidth=1)
+        axes.plot([low, high], [place, place], color=COLOURS[0], linewidth=5, solid_capstyle="butt")
+        axes.plot(middle, place, "|", color=INK, markersize=8)
+    axes.set_yticks(range(len(shown)), list(shown), fontsize=7)
+    axes.invert_yaxis()
     return figure
 
 
@@ -58,7 +75,7 @@ def validation(run: RunRecord) -> dict[str, Figure]:
     keys = {site: f"val/{kind}/{site}" for site in run.sites if f"val/{kind}/{site}" in run.metrics}
     if not keys:
         return {}
-    figure, axes = blank("step", f"validation {measure.name}")
+    figure, axes = blank("step", f"validation {measure.with_unit}")
     for site, key in keys.items():
         rows = run.metrics.dropna(subset=[key])
         axes.plot(rows["step"], rows[key], color=colour(run.sites, site), linewidth=1.4, marker=".", label=site)

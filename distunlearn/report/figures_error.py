@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distunlearn.evaluate.measure import AGE, Measure
+from distunlearn.evaluate.measure import AGE
 from distunlearn.evaluate.stage import PERSON
 from distunlearn.evaluate.summary import FEWEST_PEOPLE
 from distunlearn.report.drawing import INK, PALE, UNNAMED, blank, colour, legend, marker, name_ticks, stage_colour, wide
@@ -21,7 +21,7 @@ Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def errors_by_site(rows: Sequence[Row], sites: Sequence[str]) -> Figure:
     """The error of every row at every site with 95% intervals; dashes mark that of one answer for everybody."""
-    figure, axes = blank("", _with_unit(rows[0].measure), size=wide(len(sites)))
+    figure, axes = blank("", rows[0].measure.with_unit, size=wide(len(sites)))
     names = [row.name for row in rows]
     width = 0.8 / len(rows)
     for index, row in enumerate(rows):
@@ -39,14 +39,10 @@ def errors_by_site(rows: Sequence[Row], sites: Sequence[str]) -> Figure:
     return figure
 
 
-def _with_unit(measure: Measure) -> str:
-    return f"{measure.name} ({measure.unit})"
-
-
 def error_by_age(run: RunRecord, stage: StageRecord) -> Figure:
     """The paper's Fig. 4: the error of each test scan by age, with the mean of each ten years."""
     measure = stage.stage.predicted.measure
-    return _by_age(run, stage, _with_unit(measure), lambda table: pd.Series(measure.of(table), table.index))
+    return _by_age(run, stage, measure.with_unit, lambda table: pd.Series(measure.of(table), table.index))
 
 
 def age_bias(run: RunRecord, stage: StageRecord) -> Figure:

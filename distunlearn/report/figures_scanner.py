@@ -71,7 +71,7 @@ def _embedded(features: Float[ndarray, "n F"]) -> Float[ndarray, "n 2"]:
 
 
 def scanner_accuracy(rows: Sequence[Row]) -> Figure:
-    """The strongest probe of each row on each set with its interval; bars mark what age alone reaches, dots chance."""
+    """The strongest probe of each row on each set with its interval; bars mark what age with the model's error reaches, dots chance."""
     probed, names = [row for row in rows if row.tried], [row.name for row in rows]
     sets = list(dict.fromkeys(name for row in probed for name in row.tried))
     figure, axes = blank("", "balanced accuracy of the strongest probe")
@@ -110,7 +110,7 @@ def travelling(rows: Sequence[Row]) -> Figure:
     """How much two scanners disagree on the same person's age, with intervals from resampling people."""
     seen, names = [row for row in rows if row.travellers], [row.name for row in rows]
     pairs = list(dict.fromkeys(pair for row in seen for pair in row.travellers["pairs"]))
-    figure, axes = blank("", "two predictions of one person apart", size=wide(len(pairs)))
+    figure, axes = blank("", _apart_label(seen[0]), size=wide(len(pairs)))
     width = 0.8 / len(seen)
     for index, row in enumerate(seen):
         here = [place for place, pair in enumerate(pairs) if pair in row.travellers["pairs"]]
@@ -123,11 +123,14 @@ def travelling(rows: Sequence[Row]) -> Figure:
     return figure
 
 
+def _apart_label(row: Row) -> str:
+    unit = f" ({row.unit})" if row.unit else ""
+    return f"two predictions of one person apart{unit}"
+
+
 def tradeoff(rows: Sequence[Row]) -> Figure:
     """Error against how far the scanner is told beyond age: low and left is good."""
-    figure, axes = blank(
-        "strongest probe beyond the label (points)", f"{rows[0].measure.name}, mean over sites ({rows[0].measure.unit})"
-    )
+    figure, axes = blank("strongest probe beyond the label (points)", f"{rows[0].measure.with_unit}, mean over sites")
     names = [row.name for row in rows]
     for row in rows:
         if row.main and row.mean_error is not None:

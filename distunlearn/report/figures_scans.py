@@ -41,7 +41,9 @@ def looks(run: RunRecord) -> dict[str, Figure]:
         people = f" ({last.people[last.sites.index(site)]})" if site in last.sites else ""
         place.set_title(f"{site}{people}", fontsize=8.5, color=INK)
     scale = ScalarMappable(Normalize(0.0, top), "cividis")
-    figure.colorbar(scale, ax=axes, shrink=0.5, pad=0.02, aspect=30).ax.tick_params(labelsize=7)
+    bar = figure.colorbar(scale, ax=axes, shrink=0.5, pad=0.02, aspect=30)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("saliency: target's units a SD of intensity", fontsize=7.5, color=INK)
     return {"looks": figure}
 
 

@@ -23,16 +23,11 @@ def verdicts(rows: Sequence[Row]) -> str:
 
 def _verdict(row: Row, *, with_tiles: bool) -> str:
     if row.probe is None:
-        command = f"distunlearn probe {row.run.name}"
-        return f'<div class="verdict unknown"><h2>Not probed yet</h2><p>Run <code>{escape(command)}</code>.</p></div>'
+        return html.verdict("unknown", row.name, "Not probed yet", f"Run distunlearn probe {row.run.name}.")
     head, _, rest = row.probe["sentence"].partition(": ")
     tiles = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in _tiles(row))
-    return (
-        f'<div class="verdict {_kind(row.verdict)}"><p class="eyebrow">{escape(row.name)}</p><h2>{escape(head)}</h2>'
-        f"<p>{escape(rest[:1].upper() + rest[1:])}</p>"
-        + (f'<div class="tiles">{tiles}</div>' if with_tiles else "")
-        + "</div>"
-    )
+    shown = f'<div class="tiles">{tiles}</div>' if with_tiles else ""
+    return html.verdict(_kind(row.verdict), row.name, head, rest[:1].upper() + rest[1:], shown)
 
 
 def _kind(verdict: str) -> str:
@@ -58,7 +53,10 @@ def _tiles(row: Row) -> list[tuple[str, str]]:
     if now is not None:
         before = "" if earlier is None else f", {earlier:.2f} before"
         people = row.travellers["people"]
-        tiles.append((f"{now:.2f}", f"two scanners apart on the same person ({people} people){before}"))
+        tiles.append((
+            f"{now:.2f} {row.unit}".strip(),
+            f"two scanners apart on the same person ({people} people){before}",
+        ))
     return tiles
 
 

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 
 from distunlearn.report.drawing import SIZE
 
+INCH = 100
+"""Pixels of an inch of a figure at most, so that letters are of one size in all of them."""
+
 
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph of plain text."""
@@ -49,7 +52,8 @@ def figure(drawn: Figure, title: str, caption: str) -> str:
     with rc_context({"svg.hashsalt": "distunlearn", "svg.fonttype": "path", "font.family": "DejaVu Sans"}):
         drawn.savefig(stream, format="svg", dpi=160, metadata={"Date": None, "Creator": "distunlearn"})
     source = b64encode(stream.getvalue().encode()).decode()
-    image = f'<img alt="{escape(title)}. {escape(caption)}" src="data:image/svg+xml;base64,{source}">'
+    width = f"max-width:{INCH * drawn.get_figwidth():.0f}px"
+    image = f'<img style="{width}" alt="{escape(title)}. {escape(caption)}" src="data:image/svg+xml;base64,{source}">'
     kind = ' class="span"' if drawn.get_figwidth() > 1.5 * SIZE[0] else ""
     return f"<figure{kind}><h3>{escape(title)}</h3>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
@@ -62,6 +66,20 @@ def grid(parts: Iterable[str]) -> str:
 def beside(part: str, rest: str) -> str:
     """A figure with what belongs to it at its side, or below it where there is no room."""
     return f'<div class="grid">{part}<div class="rest">{rest}</div></div>'
+
+
+def verdict(kind: str, eyebrow: str, head: str, text: str, *parts: str) -> str:
+    """The box that a page begins with.
+
+    Args:
+        kind: good, middling, bad or unknown: its colour.
+        eyebrow: of what it speaks, plain text, as the next two.
+        head: the verdict.
+        text: what it rests on.
+        parts: HTML.
+    """
+    above = paragraph(eyebrow, "eyebrow") if eyebrow else ""
+    return f'<div class="verdict {kind}">{above}<h2>{escape(head)}</h2>{paragraph(text)}{"".join(parts)}</div>'
 
 
 def section(title: str, *parts: str) -> str:

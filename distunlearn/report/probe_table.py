@@ -1,6 +1,6 @@
 """Every probe on every set of scans, with its floors and its null: the table behind a verdict."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -29,11 +29,25 @@ BELOW: dict[str, Callable[[Found], str]] = {
 """The lines below the probes."""
 
 
+COLLAPSE = {
+    "feature_variation": "features vary by {:.0%} of their size",
+    "effective_rank": "effective rank {:.1f}",
+    "prediction_spread": "within a site predictions vary by {:.0%} of what the targets do",
+    "error": "error {:.2f}",
+    "constant_error": "one answer for everybody {:.2f}",
+}
+"""How the figures of the collapse check are said."""
+
+
 def probe_tables(rows: Sequence[Row]) -> str:
     """One table a row of results; that of the last row is open."""
     probed = [row for row in rows if row.probe]
     return "".join(
-        html.folded(f"All probes: {row.name}", _table(row, row.probe), is_open=row is probed[-1])
+        html.folded(
+            f"All probes: {row.name}",
+            _table(row, row.probe) + html.bullets(_besides(row, row.probe)),
+            is_open=row is probed[-1],
+        )
         for row in probed
         if row.probe
     )
@@ -54,6 +68,27 @@ def _table(row: Row, probe: dict[str, Any]) -> str:
         for name, show in BELOW.items()
     ]
     return html.table(["probe", *sets], [*told, *below], _caption(sets, probe["obtained"]))
+
+
+def _besides(row: Row, probe: dict[str, Any]) -> Iterator[str]:
+    """What scanners make of the same person, and whether features and predictions say anything at all."""
+    if seen := row.travellers:
+        agree = (
+            f"The same {seen['people']} people on every scanner: predictions agree by ICC(2,1) {seen['agreement']:.2f}"
+        )
+        far = seen["feature_distance"]
+        yield (
+            f"{agree}."
+            if far is None
+            else (
+                f"{agree}; features of one person on two scanners are {far:.2f} times as far apart as those of two people on one "
+                "(0: the scanner changes nothing; 1: it is like another person)."
+            )
+        )
+    check = probe["collapse"]
+    said = "; ".join(check["reasons"]) or "nothing is wrong"
+    figures = [words.format(check[name]) for name, words in COLLAPSE.items() if check.get(name) is not None]
+    yield f"Collapse check: {said}" + (f" ({', '.join(figures)})." if figures else ".")
 
 
 def _caption(sets: Mapping[str, Found], how: Mapping[str, Any]) -> str:

@@ -58,6 +58,11 @@ class Row:
         return self.stage.stage.predicted.measure
 
     @property
+    def unit(self) -> str:
+        """Of what is predicted; none where that is a class or a segmentation, whose figures are shares."""
+        return "" if self.measure.unit == "%" else self.measure.unit
+
+    @property
     def mean_error(self) -> float | None:
         """The test error, every site weighing the same; None where no site has enough people."""
         return self._mean("error")
@@ -128,7 +133,7 @@ class Row:
         """Chance and floor, as they stand beside it."""
         if not self.main:
             return "too few scans" if self.probe else "not probed"
-        return f"chance {self.chance}, age alone {self.floor}; {self.main}"
+        return f"chance {self.chance}, by age {self.floor}; {self.main}"
 
     @property
     def verdict(self) -> str:

@@ -80,7 +80,7 @@ def how(run: RunRecord) -> str:
         ]
         for stage in stages
     ]
-    table = html.table(["stage", "method", "epochs", "learning rate", "weights"], body) if body else ""
+    table = html.table(["stage", "method", "epochs", "learning rate", "weights"], body, words=True) if body else ""
     config = f"<pre>{escape(yaml.safe_dump(run.config, sort_keys=False))}</pre>"
     environment = f"<pre>{escape(yaml.safe_dump(run.environment, sort_keys=False))}</pre>"
     return (

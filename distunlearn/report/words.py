@@ -3,7 +3,7 @@
 TITLES: dict[str, tuple[str, str]] = {
     "ages": (
         "Ages of each site",
-        "After Fig. 2 of the paper: every site's distribution has area one, so that small sites can be seen. All scans but those of travelling people.",
+        "After Fig. 2 of the paper: every site's distribution has area one, so that small sites can be seen. Of many sites: 90% of the people between the ends of the line, half of them in the bar, the median its mark. All scans but those of travelling people.",
     ),
     "tsne": (
         "Features, t-SNE",

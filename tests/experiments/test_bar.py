@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ import yaml
 from distunlearn.config import load
 from distunlearn.errors import UserError
 from distunlearn.evaluate.summary import summarise
-from distunlearn.experiments import SUITES, Arena, table
+from distunlearn.experiments import SUITES, Arena, over_splits, table
 from distunlearn.experiments.choose import choose
-from distunlearn.experiments.findings import Finding, findings, left_out
+from distunlearn.experiments.findings import Finding, changes_at_left_out, findings
+from distunlearn.experiments.intervals import student
 from distunlearn.experiments.over_splits import ONE_SIDED
 from distunlearn.experiments.reproduce import folder_of, write_configurations
-from distunlearn.experiments.results import student
 from distunlearn.experiments.standing import standings
 from distunlearn.experiments.suite import Suite
 from distunlearn.metrics import Interval
@@ -34,7 +35,7 @@ LEFT_OUT = {"alpha": 1.10, "beta": 1.00, "gamma": 0.90}
 """The recipe's error at the site that was left out, as a share of the baseline's."""
 
 
-def write_stage(run: Path, errors: dict[str, float], excess: float) -> None:
+def write_stage(run: Path, errors: dict[str, float], excess: float, people: Mapping[str, int] | None = None) -> None:
     """A finished run of one stage: predictions with these errors at each site, and what probes found."""
     stage = run / "stage"
     stage.mkdir(parents=True)
@@ -43,7 +44,7 @@ def write_stage(run: Path, errors: dict[str, float], excess: float) -> None:
             "key": f"{site}{number}", "site": site, "split": ["train", "test"][number % 2], "subject": f"s{number}",
             "target": 50.0 + number, "prediction": 50.0 + number + error, "age": 50.0 + number,
         }
-        for site, error in errors.items() for number in range(PEOPLE)
+        for site, error in errors.items() for number in range((people or {}).get(site, PEOPLE))
     ]  # fmt: skip
     features = np.random.default_rng(0).normal(size=(len(rows), 4)).astype(np.float32)
     np.savez(stage / "features.npz", key=np.array([row["key"] for row in rows]), features=features)
@@ -108,6 +109,19 @@ def test_rows_stand_where_they_were_put(out: Path, suite: Suite) -> None:
     assert (beyond.milliseconds, beyond.seeds) == (20, 4)
 
 
+def test_people_and_sites_are_weighed_as_said(tmp_path: Path) -> None:
+    """With sites of unlike size the mean over people is not the mean over sites, nor is the change of either."""
+    suite = SUITES["bar"](Arena(sites=SITES)).model_copy(update={"seeds": (0,)})
+    rows = {row.id: row for row in suite.rows}
+    people = dict(zip(SITES, (60, 20, 20), strict=True))
+    write_stage(folder_of(tmp_path, rows["beyond"], 0), dict(zip(SITES, (1.0, 6.0, 2.0), strict=True)), 0.0, people)
+    write_stage(folder_of(tmp_path, rows["baseline"], 0), dict.fromkeys(SITES, 2.0), 0.0, people)
+    assert suite.bar is not None
+    beyond = next(each for each in standings(tmp_path, suite, suite.bar) if each.row.id == "beyond")
+    assert (beyond.error, beyond.error_of_sites) == pytest.approx((2.2, 3.0))
+    assert (beyond.change.value, beyond.change_of_sites.value) == pytest.approx((10, 50))
+
+
 def test_seeds_of_one_split_are_averaged_first(tmp_path: Path) -> None:
     """Of four seeds on two splits: intervals are over the two means, whatever the seeds of a split are apart by."""
     suite = SUITES["bar"](Arena(sites=SITES)).model_copy(update={"seeds": (7, 8, 9, 10), "splits": (7, 8)})
@@ -126,18 +140,24 @@ def test_seeds_of_one_split_are_averaged_first(tmp_path: Path) -> None:
 def test_left_out_sites_are_those_that_were_left_out(out: Path, suite: Suite) -> None:
     """Each site's change is of the run that lacked it, over all its people; the other sites' errors do not count."""
     assert suite.bar is not None
-    assert left_out(out, suite, suite.bar, "baseline") == pytest.approx({"alpha": 10, "beta": 0, "gamma": -10})
-    assert left_out(out, suite, suite.bar, "baseline-dropout") == pytest.approx({
-        "alpha": 120,
-        "beta": 100,
-        "gamma": 80,
-    })
+    found = changes_at_left_out(out, suite, suite.bar)
+    assert found["baseline"] == pytest.approx({"alpha": 10, "beta": 0, "gamma": -10})
+    assert found["baseline-dropout"] == pytest.approx({"alpha": 120, "beta": 100, "gamma": 80})
+
+
+def test_each_prediction_is_read_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many baselines the recipe is held against: a large suite's table is made in seconds."""
+    honest, read = over_splits.read_predictions, []
+    monkeypatch.setattr(over_splits, "read_predictions", lambda stage: read.append(stage) or honest(stage))
+    table.read(out)
+    assert len(read) == len(set(read)) == len(list(out.glob("*/stage")))
 
 
 def test_the_verdict_is_what_was_planted(out: Path, suite: Suite) -> None:
     """Scanner and error are met, three sites show nothing; that a baseline with dropout is better is said."""
     assert suite.bar is not None
-    found = findings(out, suite, suite.bar, standings(out, suite, suite.bar))
+    rows, away = standings(out, suite, suite.bar), changes_at_left_out(out, suite, suite.bar)
+    found = findings(suite, suite.bar, rows, away)
     assert [each.says for each in found] == ["met", "met", "not shown", "missed", "missed"]
     assert found[3].what == "change in task error against per-domain loss with dropout, %"
     assert found[3].figure.value == pytest.approx(25)

@@ -16,6 +16,47 @@ SITES = ("alpha", "beta", "gamma")
 ARENA = Arena(sites=SITES, border=40, overlaps=(20,))
 """The planted study's ages are spread over 20 to 80 at every site."""
 
+PRINTED = {
+    "table1": """
+3.25 ± 2.36 16.50 ± 6.77 13.81 ± 5.42 -
+5.61 ± 3.52 4.27 ± 3.79 6.73 ± 4.82 -
+5.61 ± 3.65 5.22 ± 4.83 3.15 ± 2.81 -
+3.30 ± 2.50 4.00 ± 2.78 4.71 ± 3.42 98
+3.31 ± 2.49 4.45 ± 3.53 3.05 ± 2.84 100
+5.71 ± 3.59 4.05 ± 3.71 3.21 ± 2.94 100
+3.24 ± 2.47 4.19 ± 3.50 2.89 ± 2.70 96
+3.55 ± 2.68 3.90 ± 3.53 2.62 ± 2.65 -
+3.41 ± 2.04 3.79 ± 2.99 4.60 ± 3.47 48
+3.41 ± 2.58 4.07 ± 4.12 2.81 ± 2.57 52
+3.38 ± 2.64 3.91 ± 3.53 2.82 ± 2.65 50
+3.38 ± 2.64 3.90 ± 3.53 2.56 ± 2.47 34
+""",
+    "table2": """
+16.5 ± 5.94 15.5 ± 6.95 100
+6.11 ± 3.99 4.44 ± 4.20 58
+5.49 ± 3.67 4.37 ± 4.05 53
+9.66 ± 5.83 13.6 ± 6.58 100
+4.20 ± 2.90 4.29 ± 4.01 56
+3.93 ± 2.81 4.04 ± 3.86 52
+8.91 ± 5.31 10.4 ± 5.55 100
+3.82 ± 2.84 4.39 ± 4.07 57
+3.75 ± 2.78 3.99 ± 3.52 50
+""",
+}
+"""Lines of the paper's tables: MAE ± SD at each site, scanner accuracy; in Table 1 before unlearning that of section 4.1."""
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_papers_cells_are_those_that_it_prints(name: str) -> None:
+    """Row by row, site by site."""
+    suite = SUITES[name](Arena(sites=SITES))
+    for row, printed in zip(suite.rows, PRINTED[name].strip().splitlines(), strict=True):
+        *cells, scanner = printed.replace(" ± ", "±").split()
+        assert row.paper is not None
+        found = [row.paper.mae[site] for site in suite.sites]
+        assert found == [tuple(map(float, cell.split("±"))) for cell in cells]
+        assert row.paper.scanner == (None if scanner == "-" else float(scanner))
+
 
 @pytest.mark.parametrize("name", SUITES)
 def test_every_row_builds(planted_shards: Path, name: str) -> None:

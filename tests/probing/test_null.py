@@ -62,6 +62,15 @@ def test_what_age_tells_is_part_of_the_null(fabricated_run: Path) -> None:
     assert result.p > 0.05
 
 
+def test_nobody_is_in_two_folds_of_the_null() -> None:
+    """Two nearly equal scans of each person and no word of the site: exchanged person by person, neither is told."""
+    rng, people = np.random.default_rng(0), np.repeat(np.arange(60), 2)
+    scans, together = np.arange(120), np.zeros(120, dtype=int)
+    twice = ScanSet("natural", "", scans, people % 2, people, np.zeros((120, 1)), people, together, ("a", "b"), ())
+    features = rng.normal(size=(60, 90))[people] + 1e-3 * rng.normal(size=(120, 90))
+    assert null(features, twice, permutations=19, seed=0).permuted.mean() < 0.65
+
+
 def test_a_p_value_is_never_zero() -> None:
     """The true sites count among the permutations."""
     result = Null(0.9, np.full(99, 0.4))

@@ -10,7 +10,11 @@ import pytest
 from fabricated_run import SCANS, Study, write_run
 
 from distunlearn.errors import UserError
+from distunlearn.evaluate.sets import ScanSet, scan_sets
+from distunlearn.evaluate.stage import read_stage
+from distunlearn.probing.classifiers import QUICK
 from distunlearn.probing.probe import probe, probe_run
+from distunlearn.probing.separability import tell
 
 
 def test_the_scanner_is_told_before_and_not_after(fabricated_run: Path) -> None:
@@ -21,6 +25,21 @@ def test_the_scanner_is_told_before_and_not_after(fabricated_run: Path) -> None:
     assert after["verdict"] == "not separable beyond age"
     assert after["sets"]["matched"]["change"]["high"] < -0.3
     assert json.loads((fabricated_run / "unlearning" / "probe.json").read_text()) == after
+
+
+def test_the_floor_is_of_the_same_scans_and_the_excess_is_above_it(probed_run: Path) -> None:
+    """What the same probes tell on the labels of the very scans that are probed, natural ages the better for it."""
+    stage = read_stage(probed_run / "standard")
+    found = json.loads((probed_run / "standard" / "probe.json").read_text())["sets"]
+    for scans in scan_sets(stage, seed=0, most=150):
+        assert isinstance(scans, ScanSet)
+        told = tell(scans.labels, scans, probes=QUICK, resamples=2, seed=0).strongest.value
+        here = found[scans.name]
+        assert here["floor"]["label"]["value"] == pytest.approx(told)
+        above = here["strongest"]["value"] - here["floor"]["label_with_error"]["value"]
+        assert here["excess"]["value"] == pytest.approx(above)
+    assert found["natural"]["floor"]["label"]["value"] > found["natural"]["floor"]["label_with_error"]["value"] > 0.4
+    assert found["travelling"]["floor"]["label"]["high"] < 0.45
 
 
 def test_probes_fitted_on_training_scans_flatter(tmp_path: Path) -> None:
@@ -112,4 +131,4 @@ def test_where_a_class_is_predicted_the_verdict_speaks_of_it(tmp_path: Path) -> 
     sentences = probe_run(run, quick=True)
     assert sentences["standard"].startswith("Separable")
     assert not sentences["unlearning"].startswith(("Separable", "Reduced"))
-    assert "group and age alone" in sentences["unlearning"]
+    assert "group and age with the model's error tells" in sentences["unlearning"]

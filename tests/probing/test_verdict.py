@@ -39,6 +39,8 @@ def found(
         ({"matched": found(strongest=0.45)}, "undecided"),
         ({"matched": found(), "natural": found(strongest=0.7, p=0.001)}, "separable"),
         ({"matched": found(p_below=0.001)}, "separable"),
+        ({"matched": found(strongest=0.27)}, "separable"),
+        ({"matched": found(strongest=0.30)}, "not separable beyond age"),
         ({"matched": {"too_few": "too few people"}}, "undecided"),
     ],
 )
@@ -80,7 +82,8 @@ def test_more_sets_ask_for_a_smaller_p_value() -> None:
 
 def test_below_chance_is_called_what_it_is() -> None:
     """The sentence says that being told worse than by chance is information too."""
-    assert "worse than by chance on matched" in verdict({"matched": found(p_below=0.001)}, SOUND)[1]
+    for each in (found(p_below=0.001), found(strongest=0.2)):
+        assert "worse than by chance on matched" in verdict({"matched": each}, SOUND)[1]
 
 
 def test_the_figures_come_from_scans_on_which_age_cannot_help() -> None:

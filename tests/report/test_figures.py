@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from fabricated_run import SCANS, SITES, Study, write_run
 
@@ -82,6 +83,19 @@ def test_age_distributions_have_area_one(fabricated_run: Path) -> None:
     areas = [abs(np.trapezoid(vertices[:, 1], vertices[:, 0])) for vertices in outlines]
     assert len(areas) == len(SITES)
     assert areas == pytest.approx([1.0] * len(SITES))
+
+
+def test_ages_of_many_sites_stand_in_rows(fabricated_run: Path) -> None:
+    """Where distributions above each other could not be told apart: a row a site, with its median."""
+    run = read_run(fabricated_run)
+    copies = [run.scans.assign(site=run.scans["site"] + str(number)) for number in range(4)]
+    many = replace(run, scans=pd.concat(copies))
+    axes = ages(many).axes[0]
+    names = [label.get_text().split(" ")[0] for label in axes.get_yticklabels()]
+    assert [name for name in names if name[-1].isdigit()] == sorted({*many.scans["site"]})
+    here = (run.scans["site"] == "biobank") & (run.scans["split"] != "travelling")
+    middle = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "|"][names.index("biobank0")]
+    assert middle == pytest.approx(run.scans.loc[here, "age"].median())
 
 
 def test_a_site_of_few_people_is_not_drawn(tmp_path: Path) -> None:

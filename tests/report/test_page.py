@@ -69,7 +69,14 @@ def test_the_verdict_comes_first_and_its_figures_with_it(page: Path) -> None:
     """A reader who stops after the first lines knows the verdict, the interval, the floor and that it was simulated."""
     _, words = read(page)
     places = [
-        words.index(part) for part in ("were simulated", "Not separable beyond age", "age alone", "Results", "Training")
+        words.index(part)
+        for part in (
+            "were simulated",
+            "Not separable beyond age",
+            "age with the model's error tells",
+            "Results",
+            "Training",
+        )
     ]
     assert places == sorted(places)
 
@@ -83,6 +90,20 @@ def test_what_people_expect_is_there(page: Path) -> None:
         "membership", "not the images", "learning_rate",
     )  # fmt: skip
     assert [part for part in wanted if part not in words] == []
+
+
+def test_travelling_people_and_collapse_are_told_with_units(page: Path, probed_run: Path) -> None:
+    """How far two scanners are apart in years and in features, how they agree, and what the collapse check found."""
+    _, words = read(page)
+    found = json.loads((probed_run / "unlearning" / "probe.json").read_text())
+    apart = [pair["disagreement"]["value"] for pair in found["travellers"]["pairs"].values()]
+    for part in (
+        f"{sum(apart) / len(apart):.2f} years two scanners apart",
+        f"ICC(2,1) {found['travellers']['agreement']:.2f}",
+        f"are {found['travellers']['feature_distance']:.2f} times as far apart",
+        f"Collapse check: nothing is wrong (features vary by {found['collapse']['feature_variation']:.0%}",
+    ):
+        assert part in words
 
 
 def test_remarks_on_the_training_are_repeated(probed_run: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_cells_are_those_of_the_files(probed_run: Path) -> None:
     assert row.main == "travelling"
     best = row.probe["sets"]["travelling"]["strongest"]
     assert row.accuracy == f"{100 * best['value']:.0f} [{100 * best['low']:.0f}, {100 * best['high']:.0f}]"
-    assert row.beside_accuracy.startswith("chance 33, age alone")
+    assert row.beside_accuracy.startswith("chance 33, by age")
     assert row.mean_error == pytest.approx(sum(each["error"] for each in row.cells.values()) / 3)
 
 
