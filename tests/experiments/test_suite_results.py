@@ -1,6 +1,7 @@
 """The figures of a suite: means and spread over seeds, paired differences with their intervals."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from distunlearn.experiments import Arena, Suite, table
 from distunlearn.experiments.intervals import crossed, paired, student
 from distunlearn.experiments.leave_one_out import leave_one_out
 from distunlearn.experiments.reproduce import folder_of, read_suite
-from distunlearn.experiments.results import SCANNER, over_sites
+from distunlearn.experiments.results import EXTERNAL, OPENBHB, SCANNER, over_sites
 from distunlearn.experiments.table1 import table1
 from distunlearn.probing.probe import probe_run
 from distunlearn.run_folder import read_json, stages_done, write_json
@@ -58,6 +59,23 @@ def test_the_table_says_what_the_runs_say(out: Path) -> None:
     assert scanner["07"].chance == pytest.approx(100 / 3)
     told = [read_json(stage / "probe.json")["sets"]["travelling"]["strongest"]["value"] for stage in runs]
     assert scanner["07"].mean == pytest.approx(100 * np.mean(told))
+
+
+def test_the_openbhb_measure_is_its_formula(out: Path, tmp_path: Path) -> None:
+    """Of each training, error at the site that was not trained on times balanced accuracy to the power 0.3; then the mean."""
+    folder = shutil.copytree(out, tmp_path / "suite")
+    suite = read_suite(folder)
+    rows = tuple(row.model_copy(update={"sites": ("biobank", "oasis")}) for row in suite.rows)
+    write_json(folder / "suite.json", suite.model_copy(update={"rows": rows}).model_dump(mode="json"))
+    cells = {cell.measure: cell.mean for cell in table.read(folder).cells if cell.row.id.startswith("07")}
+    external, measure = [], []
+    for seed in (0, 1):
+        stage = stages_done(folder_of(folder, rows[0], seed))[0]
+        external.append(read_json(stage / "summary.json")["splits"]["test"]["whitehall"]["error"])
+        told = read_json(stage / "probe.json")["sets"]["travelling"]["strongest"]["value"]
+        measure.append(external[-1] * told**0.3)
+    assert cells[EXTERNAL] == pytest.approx(np.mean(external))
+    assert cells[OPENBHB] == pytest.approx(np.mean(measure))
 
 
 def test_differences_are_found(out: Path) -> None:
