@@ -156,11 +156,11 @@ def reproduce(
     ] = False,
 ) -> None:
     """Run a table of the paper, row by row; what is done is not run again. The table is rebuilt from files alone."""
+    from distunlearn.experiments import reproduce as suites
     from distunlearn.experiments import table
 
     if not table_only:
         from distunlearn.config import load
-        from distunlearn.experiments import reproduce as suites
         from distunlearn.experiments.choose import choose
 
         given = [] if shards is None else [f"shards={shards}"]
@@ -182,3 +182,5 @@ def reproduce(
     page = table.write(found)
     table.show(found)
     print(f"Page: {page}")
+    if not table_only and base.tracking.enabled and (lacking := suites.mirror_table(table.files(found), out)):
+        print(lacking)

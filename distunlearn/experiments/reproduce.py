@@ -5,6 +5,7 @@ OUT/ROW-seedN.yaml           configuration of a training; OUT/ROW-seedN.log what
 OUT/ROW-seedN/               its run folder (`distunlearn.run_folder`), and row.json once it is evaluated at all sites
 OUT/table.tsv, differences.tsv, table.md, index.html   the table, rebuilt from the above alone; of the bar bar.tsv and bar.svg
 OUT/mlflow.db                MLflow, unless MLFLOW_TRACKING_URI says otherwise; experiment, tags suite, row and seed
+OUT/tracking/                what MLflow shall hold of the suite: a run that those of its trainings are children of
 """
 
 import signal
@@ -22,11 +23,12 @@ from distunlearn.engine.resume import refuse_other_run
 from distunlearn.engine.stop import SIGNALS, STATUS
 from distunlearn.errors import UserError
 from distunlearn.evaluate.rerun import evaluate
-from distunlearn.experiments.suite import Row, Suite
+from distunlearn.experiments.suite import Row, Suite, in_mlflow
 from distunlearn.probing.probe import probe_run
 from distunlearn.progress import progress
 from distunlearn.run_folder import PROBE, read_json, stages_done, write_json
 from distunlearn.run_folder import STATUS as STATUS_FILE
+from distunlearn.tracking import Tracker, announce
 
 SUITE = "suite.json"
 ROW = "row.json"
@@ -90,7 +92,23 @@ def write_configurations(suite: Suite, base: RunConfig, out: Path, only: Collect
     for folder, (_, config) in trainings.items():
         refuse_other_run(folder, config)
         given_to(folder).write_text(config.dump())
+    shared = in_mlflow(base, suite.name)
+    if shared.enabled:
+        announce(out, experiment=shared.experiment, run_name=suite.name, tags=shared.tags)
     return trainings
+
+
+def mirror_table(files: Collection[Path], out: Path) -> str:
+    """Show the files of a table in the suite's run of MLflow and end it, within seconds whatever its server does.
+
+    Returns:
+        What to do if MLflow did not take them; empty if it did.
+    """
+    tracker = Tracker.reopen(out)
+    for file in files:
+        tracker.artifact(file)
+    tracker.close("FINISHED")
+    return "" if tracker.complete else f"MLflow did not take the table; `distunlearn sync {out}` adds it"
 
 
 def folder_of(out: Path, row: Row, seed: int) -> Path:

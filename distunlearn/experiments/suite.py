@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from distunlearn.config import RunConfig, StageConfig
+from distunlearn.config import RunConfig, StageConfig, TrackingConfig
 from distunlearn.errors import UserError
 from distunlearn.experiments.variant import Variant
 from distunlearn.streaming.selection import Selection
@@ -81,6 +81,7 @@ class Row(Strict):
         unlearn = (
             {"base": base.data.unlearn, "main": None}[self.unlearn] if isinstance(self.unlearn, str) else self.unlearn
         )
+        shared = in_mlflow(base, suite)
         changed = base.model_copy(
             update={
                 "shards": base.shards.replace(SEED, str(seed if split is None else split)),
@@ -88,11 +89,10 @@ class Row(Strict):
                 "seed": seed,
                 **self._network_and_stages(base),
                 "data": base.data.model_copy(update={"main": self.main or base.data.main, "unlearn": unlearn}),
-                "tracking": base.tracking.model_copy(
+                "tracking": shared.model_copy(
                     update={
-                        "experiment": f"{base.tracking.experiment}-{suite}",
                         "run_name": f"{self.id} seed {seed}",
-                        "tags": base.tracking.tags | {"suite": suite, "row": self.id, "seed": str(seed)},
+                        "tags": shared.tags | {"row": self.id, "seed": str(seed)},
                     }
                 ),
             }
@@ -160,6 +160,16 @@ class Suite(Strict):
         if unknown := [name for name in names if not fnmatch.filter(ids, name)]:
             raise UserError(f"{self.name} has no row {', '.join(unknown)}; there are {', '.join(ids)}")
         return tuple(name for name in ids if any(fnmatch.fnmatch(name, wanted) for wanted in names))
+
+
+def in_mlflow(base: RunConfig, suite: str) -> TrackingConfig:
+    """The run of MLflow that stands for a suite; its trainings' runs, which are children of it, are in its experiment."""
+    changed = {
+        "experiment": f"{base.tracking.experiment}-{suite}",
+        "run_name": suite,
+        "tags": base.tracking.tags | {"suite": suite},
+    }
+    return base.tracking.model_copy(update=changed)
 
 
 def _stages(base: RunConfig, training: Training) -> tuple[StageConfig, ...]:

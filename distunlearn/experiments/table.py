@@ -11,10 +11,15 @@ from distunlearn.experiments.page import page
 from distunlearn.experiments.results import Cell, Difference
 from distunlearn.shard_format import MISSING
 
-__all__ = ["Table", "markdown", "read", "show", "write"]
+__all__ = ["Table", "files", "markdown", "read", "show", "write"]
 
 TABLE, DIFFERENCES, MARKDOWN, PAGE = "table.tsv", "differences.tsv", "table.md", "index.html"
 BAR, FRONTIER = "bar.tsv", "bar.svg"
+
+
+def files(table: Table) -> list[Path]:
+    """All forms of the table."""
+    return [table.out / name for name in (TABLE, DIFFERENCES, MARKDOWN, PAGE, *((BAR, FRONTIER) if table.bar else ()))]
 
 
 def write(table: Table) -> Path:

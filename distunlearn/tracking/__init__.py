@@ -9,6 +9,7 @@ five seconds. Whatever MLflow then lacks is in the files, and `distunlearn sync 
     record    the files that the trainer leaves for the mirror
     mirror    files -> MLflow, once; `sync`
     __main__  the child process that does it over and over
+    parent    the run of MLflow that stands for a folder of runs
     store     where MLflow keeps runs; the only module that imports mlflow
     names     which names MLflow takes
     comparison  the page that shows given runs side by side
@@ -17,6 +18,7 @@ five seconds. Whatever MLflow then lacks is in the files, and `distunlearn sync 
 from distunlearn.tracking.comparison import compare_link
 from distunlearn.tracking.mirror import sync
 from distunlearn.tracking.names import check_metric_names
+from distunlearn.tracking.parent import announce
 from distunlearn.tracking.tracker import Tracker
 
-__all__ = ["Tracker", "check_metric_names", "compare_link", "sync"]
+__all__ = ["Tracker", "announce", "check_metric_names", "compare_link", "sync"]

@@ -15,10 +15,9 @@ from filelock import FileLock
 from distunlearn.errors import UserError
 from distunlearn.run_folder import METRICS, read_json, write_json
 from distunlearn.tracking.names import takes
-from distunlearn.tracking.record import ARTIFACTS, FOLDER, MIRRORED, GrowingLines, Request
+from distunlearn.tracking.parent import TAG, find_or_create, parent_tags
+from distunlearn.tracking.record import ARTIFACTS, FOLDER, MIRRORED, REQUEST, GrowingLines, Request
 from distunlearn.tracking.store import MOST_METRICS, Point, Store, tracking_uri, without_credentials
-
-TAG = "distunlearn.run"
 
 
 class Mirror:
@@ -27,10 +26,11 @@ class Mirror:
     def __init__(self, run: Path) -> None:
         self.run = run
         self.request = Request.of(run)
-        self.store = Store(tracking_uri(run, self.request.uri))
+        self.store = Store(tracking_uri(run / FOLDER if self.request.holds_runs else run, self.request.uri))
         with FileLock(run / FOLDER / ".lock"):
-            self.id = self._find_or_create()
-        self.store.params(self.id, self.request.params, self.request.tags | {TAG: self.request.id})
+            self.id, experiment = self._find_or_create()
+        tags = self.request.tags | {TAG: self.request.id} | parent_tags(run, self.store, experiment)
+        self.store.params(self.id, self.request.params, tags)
         self._known = set(self.store.client.get_run(self.id).data.metrics)
         self._steps: dict[str, set[int]] = {}
         self._metrics, self._artifacts = GrowingLines(run / METRICS), GrowingLines(run / ARTIFACTS)
@@ -72,22 +72,20 @@ class Mirror:
         if lines and self._tables:
             self.store.show_tables(self.id, dict.fromkeys(self._tables))
 
-    def _find_or_create(self) -> str:
+    def _find_or_create(self) -> tuple[str, str]:
+        """Identifiers of the run of MLflow and of its experiment."""
         wanted = os.environ.get("MLFLOW_RUN_ID")
         experiment = (
             self.store.client.get_run(wanted).info.experiment_id
             if wanted
             else self.store.experiment(self.request.experiment)
         )
-        found = wanted or self.store.run_tagged(experiment, TAG, self.request.id)
-        run = found or self.store.create_run(
-            experiment, self.request.run_name, self.request.tags | {TAG: self.request.id}
-        )
-        if found and self.request.status == "RUNNING":
+        run = wanted or find_or_create(self.store, experiment, self.request)
+        if self.request.status == "RUNNING":  # also if it had ended and was resumed
             self.store.client.update_run(run, status="RUNNING")
         place = {"run_id": run, "experiment_id": experiment, "tracking_uri": without_credentials(self.store.uri)}
         write_json(self.run / MIRRORED, place)
-        return run
+        return run, experiment
 
 
 def points_of(line: dict[str, Any]) -> Iterator[Point]:
@@ -110,7 +108,7 @@ def sync(run: Path) -> int:
     Raises:
         UserError: no run folder, or MLflow cannot be reached or written.
     """
-    if not (run / METRICS).is_file():
+    if not (run / METRICS).is_file() and not (run / REQUEST).is_file():
         raise UserError(
             f"{run}: no {METRICS} there, so there is nothing to tell MLflow; give the folder that `distunlearn train` wrote"
         )

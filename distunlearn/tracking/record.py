@@ -7,7 +7,9 @@ RUN/mlflow.json              which run of MLflow mirrors this folder, written by
 """
 
 import json
+import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from pydantic import Field
 from distunlearn.errors import UserError
 from distunlearn.run_folder import read_json, write_json
 from distunlearn.strict import Strict
+from distunlearn.tracking.store import without_credentials
 
 FOLDER = "tracking"
 REQUEST = f"{FOLDER}/request.json"
@@ -40,6 +43,31 @@ class Request(Strict):
     params: dict[str, str] = Field(default_factory=dict)
     tags: dict[str, str] = Field(default_factory=dict)
     status: Status = "RUNNING"
+    holds_runs: bool = False
+    """The folder is a suite's: the runs in it are children of this one, and the database lies in it, beside them."""
+
+    @classmethod
+    def of_start(
+        cls,
+        run: Path,
+        *,
+        experiment: str,
+        run_name: str,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str],
+        holds_runs: bool = False,
+    ) -> "Request":
+        """That of a start in this environment, which goes on with the run of MLflow of an earlier start."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        return cls(
+            **previous_id(run),
+            uri=without_credentials(uri) if uri else None,
+            experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment,
+            run_name=run_name,
+            params=dict(params or {}),
+            tags=dict(tags),
+            holds_runs=holds_runs,
+        )
 
     @classmethod
     def of(cls, run: Path) -> "Request":

@@ -13,8 +13,8 @@ import distunlearn
 from distunlearn.errors import UserError
 from distunlearn.run_folder import write_json
 from distunlearn.tracking.mirror import experiment_of
-from distunlearn.tracking.record import ARTIFACTS, FOLDER, LOG, REQUEST, Request, previous_id
-from distunlearn.tracking.store import SQLITE, tracking_uri, where_to_look, without_credentials
+from distunlearn.tracking.record import ARTIFACTS, FOLDER, LOG, REQUEST, Request
+from distunlearn.tracking.store import SQLITE, tracking_uri, where_to_look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,17 +66,10 @@ class Tracker:
         if not enabled:
             return cls(run, None)
         tracking_uri(run)
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
         tracker = cls(run, None)
         with tracker._though_disk_fails():
-            Request(
-                **previous_id(run),
-                uri=without_credentials(uri) if uri else None,
-                experiment=experiment,
-                run_name=run_name,
-                params=dict(_flat(params)),
-                tags=dict(tags),
+            Request.of_start(
+                run, experiment=experiment, run_name=run_name, params=dict(_flat(params)), tags=tags
             ).write(run)
             tracker._mirror = _start(run)
         return tracker

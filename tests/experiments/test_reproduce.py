@@ -21,6 +21,7 @@ from distunlearn.experiments import reproduce as suites
 from distunlearn.experiments.reproduce import reproduce
 from distunlearn.prepare import PrepareConfig, Preprocessing, shard
 from distunlearn.report import write_report
+from distunlearn.tracking.record import Request
 
 # The command line, in a process that is told to stop in the middle of a step of its last stage.
 TOLD = """
@@ -156,6 +157,20 @@ def test_another_configuration_is_refused(planted_shards: Path, tmp_path: Path) 
         reproduce(suite, tiny(planted_shards, "encoder.features=4"), tmp_path)
     with pytest.raises(UserError, match="holds suite table1 with other rows"):
         reproduce(suite.model_copy(update={"rows": suite.rows[:1]}), base, tmp_path)
+
+
+def test_a_suite_leaves_what_its_trainings_are_children_of(tmp_path: Path) -> None:
+    """With the configurations for a job array, in their experiment and once for all starts; not with tracking off."""
+    suite = small_suite()
+    suites.write_configurations(suite, tiny(tmp_path / "shards"), tmp_path / "untracked")
+    assert not (tmp_path / "untracked" / "tracking").exists()
+    out, found = tmp_path / "out", []
+    for _ in range(2):
+        configs = suites.write_configurations(suite, tiny(tmp_path / "shards", "tracking.enabled=true"), out)
+        found.append(Request.of(out))
+    assert {config.tracking.experiment for _, config in configs.values()} == {found[0].experiment}
+    assert (found[0].run_name, found[0].tags, found[0].holds_runs) == ("table1", {"suite": "table1"}, True)
+    assert found[0].id == found[1].id
 
 
 def test_a_training_that_fails_is_named(planted_shards: Path, tmp_path: Path) -> None:
