@@ -90,7 +90,9 @@ def interval(figure: Interval, digits: int = 2) -> str:
 
 def frontier(table: BarTable) -> Figure:
     """Error against probe, every method."""
-    figure, axes = blank("mean absolute error, all people (years)", "strongest probe, balanced accuracy", size=(6.4, 4.2))
+    figure, axes = blank(
+        "mean absolute error, all people (years)", "strongest probe, balanced accuracy", size=(6.4, 4.2)
+    )
     names = [each.row.id for each in table.rows]
     for each in table.rows:
         ends = [[each.excess.value - each.excess.low], [each.excess.high - each.excess.value]]
