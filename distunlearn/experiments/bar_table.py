@@ -95,9 +95,13 @@ def frontier(table: BarTable) -> Figure:
     )
     names = [each.row.id for each in table.rows]
     for each in table.rows:
-        ends = [[each.excess.value - each.excess.low], [each.excess.high - each.excess.value]]
+        # Student's interval of two splits reaches beyond what an accuracy can be.
+        ends = [
+            [min(each.excess.value - each.excess.low, each.probe)],
+            [min(each.excess.high - each.excess.value, 1 - each.probe)],
+        ]
         style: dict[str, Any] = {"color": colour(names, each.row.id), "marker": marker(names, each.row.id)}
-        axes.errorbar([each.error], [each.probe], yerr=None if math.isnan(ends[0][0]) else ends, markersize=6,
+        axes.errorbar([each.error], [each.probe], yerr=None if math.isnan(each.excess.low) else ends, markersize=6,
                       linewidth=1, linestyle="none", label=each.row.title, **style)  # fmt: skip
     for each in (each for each in table.rows if each.row.id == table.recipe):
         axes.axhline(each.floor, color=INK, linewidth=0.8, linestyle="--")
