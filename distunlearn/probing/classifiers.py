@@ -37,6 +37,15 @@ class EvenPrior(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classes_[np.argmax(self.fitted_.predict_proba(X) / self.share_, axis=1)]
 
 
+class Nearest(KNeighborsClassifier):  # type: ignore[misc]
+    """The k nearest, or all where fewer are known: inner folds of a few dozen scans hold less than 25."""
+
+    def fit(self, X: Any, y: Any) -> "Nearest":
+        """Remember the scans."""
+        self.n_neighbors = min(self.n_neighbors, len(X))
+        return super().fit(X, y)  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Probe:
     """A classifier and the settings that inner folds choose from."""
@@ -66,7 +75,7 @@ PROBES: dict[str, Probe] = {
     ),
     "shrinkage LDA": Probe(_lda),
     "RBF SVM": Probe(lambda _: SVC(class_weight="balanced"), {"svc__C": [1.0, 30.0], "svc__gamma": ["scale", 0.003]}),
-    "k nearest": Probe(lambda _: EvenPrior(KNeighborsClassifier()), {"evenprior__classifier__n_neighbors": [5, 25]}),
+    "k nearest": Probe(lambda _: EvenPrior(Nearest()), {"evenprior__classifier__n_neighbors": [5, 25]}),
     "gradient boosting": Probe(_boosting),
     "MLP": Probe(_mlp, {"evenprior__classifier__alpha": [0.1, 10.0]}),
 }

@@ -33,6 +33,15 @@ def test_every_probe_tells_what_can_be_told_and_nothing_else(name: str) -> None:
         assert low <= np.mean([told[site == index].mean() for index in range(3)]) <= high
 
 
+def test_few_scans_are_probed_with_all_that_are_near() -> None:
+    """Inner folds that hold fewer than 25 scans try all of them, and no setting is lost to a warning."""
+    rng = np.random.default_rng(3)
+    features, site = rng.normal(size=(36, 1)), np.arange(36) % 3
+    features += 6 * site[:, None]
+    told = out_of_fold(features, site, np.arange(36), probes={"k nearest": PROBES["k nearest"]}, seed=0)["k nearest"]
+    assert told.mean() > 0.8
+
+
 def test_folds_depend_on_the_seed_alone() -> None:
     """Twice the same seed is twice the same answer."""
     rng = np.random.default_rng(2)
