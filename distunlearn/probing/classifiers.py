@@ -42,7 +42,7 @@ class Nearest(KNeighborsClassifier):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> "Nearest":
         """Remember the scans."""
-        self.n_neighbors = min(self.n_neighbors, len(X))
+        self.n_neighbors: int = min(self.n_neighbors, len(X))
         return super().fit(X, y)  # type: ignore[no-any-return]
 
 
