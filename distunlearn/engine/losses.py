@@ -63,22 +63,22 @@ def _alignment(given: LossInput) -> Tensor:
     distance = distances.conditional_alignment(
         features, group.long(), label, given.term.within, whiten=given.term.whiten
     )
-    return share_of_whole(_each_domain(distance, given))
+    return _beside_each_site(distance, given)
 
 
 def _mmd(given: LossInput) -> Tensor:
     features, group = everyones(given.output, [given.truth])
-    return share_of_whole(_each_domain(distances.maximum_mean_discrepancy(features, group.long()), given))
+    return _beside_each_site(distances.maximum_mean_discrepancy(features, group.long()), given)
 
 
 def _coral(given: LossInput) -> Tensor:
     features, group = everyones(given.output, [given.truth])
-    return share_of_whole(_each_domain(distances.correlation_alignment(features, group.long()), given))
+    return _beside_each_site(distances.correlation_alignment(features, group.long()), given)
 
 
-def _each_domain(distance: Tensor, given: LossInput) -> Tensor:
+def _beside_each_site(distance: Tensor, given: LossInput) -> Tensor:
     """N times a distance: L_p is a sum over N domains, so that a weight says the same at three sites as at twenty-two."""
-    return distance * len(given.subjects)
+    return share_of_whole(distance * len(given.subjects))
 
 
 LOSSES: dict[str, Loss] = {
