@@ -7,9 +7,9 @@ regression; ours by the strongest of several probes, which can only make the fig
 Run it: distunlearn reproduce leave-one-out --shards SHARDS --out OUT --preset demo
 """
 
-from distunlearn.experiments.suite import Arena, Contrast, Row, Suite, Training, need_sites
+from distunlearn.experiments.suite import TRAININGS, Arena, Contrast, Row, Suite, Training, need_sites
 
-TRAININGS: dict[Training, str] = {"per_domain": "per-domain loss", "unlearning": "unlearning"}
+COMPARED: tuple[Training, ...] = ("per_domain", "unlearning")
 
 
 def leave_one_out(arena: Arena) -> Suite:
@@ -22,12 +22,12 @@ def leave_one_out(arena: Arena) -> Suite:
     rows = tuple(
         Row(
             id=f"{index + 1:02d}-without-{_plain(site)}-{training}",
-            title=f"without {site}: {title}",
+            title=f"without {site}: {TRAININGS[training]}",
             sites=tuple(name for name in arena.sites if name != site),
             training=training,
         )
         for index, site in enumerate(arena.sites)
-        for training, title in TRAININGS.items()
+        for training in COMPARED
     )
     contrasts = tuple(
         Contrast(row=rows[2 * index + 1].id, against=rows[2 * index].id, sites=(site,))

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distunlearn.experiments.results import SCANNER, Difference, done_runs
-from distunlearn.experiments.suite import Row, Suite
+from distunlearn.experiments.suite import TRAININGS, Row, Suite
 from distunlearn.run_folder import PROBE, read_json
 from distunlearn.streaming.selection import Selection
-
-TRAININGS = {"normal": "normal training", "per_domain": "per-domain loss", "unlearning": "unlearning"}
 
 
 def kind(row: Row) -> str:
@@ -26,8 +24,8 @@ def verdicts(out: Path, suite: Suite) -> list[str]:
     for row in (row for row in suite.rows if len(row.sites) > 1):
         for stage in done_runs(out, suite, row).values():
             probe = read_json(stage / PROBE)
-            failed = " with the task not learned" if probe["collapse"]["reasons"] else ""
-            said = probe["verdict"] if probe["verdict"] == "collapsed" else probe["verdict"] + failed
+            failed = probe["collapse"]["reasons"] and probe["verdict"] != "collapsed"
+            said = probe["verdict"] + (" with the task not learned" if failed else "")
             found.setdefault(kind(row), Counter())[said] += 1
     return [f"{name}: {_counted(counter)}" for name, counter in found.items()]
 

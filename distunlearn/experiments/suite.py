@@ -15,6 +15,12 @@ from distunlearn.strict import Strict
 Training = Literal["normal", "per_domain", "unlearning", "variant"]
 """normal: the task by the pooled mean; per_domain: by eq. (1); unlearning: the stages of the base configuration; variant:
 these with what `Row.variant` changes."""
+TRAININGS: dict[Training, str] = {
+    "normal": "normal training",
+    "per_domain": "per-domain loss",
+    "unlearning": "unlearning",
+}
+"""How they are called; a variant by its row's title."""
 SEED = "{seed}"
 """In the path of the shards: every seed has its own split, or its own study; seeds may also share a few in turn."""
 
