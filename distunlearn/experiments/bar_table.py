@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from distunlearn.experiments.findings import MOST_EXCESS, Finding, changes_at_left_out, findings
+from distunlearn.experiments.intervals import as_text
 from distunlearn.experiments.standing import Standing, standings
 from distunlearn.experiments.suite import Bar, Suite
 from distunlearn.metrics import Interval
@@ -46,15 +47,15 @@ class BarTable:
 
     def found(self) -> list[list[str]]:
         """A line a finding."""
-        return [[each.what, interval(each.figure), f"upper end ≤ {each.most:g}", each.says] for each in self.findings]
+        return [[each.what, as_text(each.figure), f"upper end ≤ {each.most:g}", each.says] for each in self.findings]
 
     def lines(self) -> list[list[str]]:
         """A line a row, as `HEAD`."""
         return [
             [
                 each.row.title, str(each.seeds), f"{each.error:.2f}", f"{each.error_of_sites:.2f}",
-                interval(each.change, 1), interval(each.change_of_sites, 1), f"{each.probe:.3f}", f"{each.floor:.3f}",
-                interval(each.excess, 3), "–" if math.isnan(each.milliseconds) else f"{each.milliseconds:.0f}",
+                as_text(each.change, 1), as_text(each.change_of_sites, 1), f"{each.probe:.3f}", f"{each.floor:.3f}",
+                as_text(each.excess, 3), "–" if math.isnan(each.milliseconds) else f"{each.milliseconds:.0f}",
             ]
             for each in self.rows
         ]  # fmt: skip
@@ -77,15 +78,6 @@ def read(out: Path, suite: Suite, bar: Bar) -> BarTable:
     rows = standings(out, suite, bar)
     away = changes_at_left_out(out, suite, bar)
     return BarTable(bar.recipe, findings(suite, bar, rows, away), rows, away[bar.baselines[0]])
-
-
-def interval(figure: Interval, digits: int = 2) -> str:
-    """A figure with its interval; without one where a single seed gives none."""
-    if math.isnan(figure.value):
-        return "–"
-    if math.isnan(figure.low):
-        return f"{figure.value:+.{digits}f}"
-    return f"{figure.value:+.{digits}f} [{figure.low:+.{digits}f}, {figure.high:+.{digits}f}]"
 
 
 def frontier(table: BarTable) -> Figure:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distunlearn.experiments import bar_table
+from distunlearn.experiments.intervals import as_text
 from distunlearn.experiments.reproduce import read_suite
 from distunlearn.experiments.results import (
     EXTERNAL,
@@ -19,7 +20,6 @@ from distunlearn.experiments.results import (
     over_sites,
 )
 from distunlearn.experiments.suite import Row, Suite
-from distunlearn.metrics import Interval
 
 MOST_SITES = 8
 """With more, the table shows none of them in a column of its own; `table.tsv` holds them."""
@@ -80,12 +80,12 @@ class Table:
         lines = [
             [
                 f"{titles[each.contrast.row]} − {titles[each.contrast.against]}",
-                each.measure, str(each.seeds), _interval(each.interval),
+                each.measure, str(each.seeds), as_text(each.interval),
             ]
             for each in self.differences
         ]  # fmt: skip
         mean = over_sites(self.differences) if self.suite.pooled else None
-        return lines if mean is None else [*lines, ["mean over left-out sites", "MAE", "", _interval(mean)]]
+        return lines if mean is None else [*lines, ["mean over left-out sites", "MAE", "", as_text(mean)]]
 
 
 def read(out: Path) -> Table:
@@ -113,9 +113,3 @@ def _shown(row: Row, measure: str, cell: Cell | None, show: Show) -> str:
     below += [] if math.isnan(cell.beside) else [f"median {cell.beside:.2f}"]
     below += [] if math.isnan(cell.paper) else [f"paper {cell.paper:.2f} ± {cell.paper_sd:.2f}"]
     return show(f"{cell.mean:.2f}{people}{unseen}", below)
-
-
-def _interval(interval: Interval) -> str:
-    if math.isnan(interval.low):
-        return f"{interval.value:+.2f} (no interval from one)"
-    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"

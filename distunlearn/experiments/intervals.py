@@ -3,6 +3,7 @@
 Dimensions: `S` seeds, `P` people.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,15 @@ def student(values: Sequence[float] | Float[ndarray, " n"], level: float = LEVEL
         return Interval(mean, np.nan, np.nan)
     half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
+
+
+def as_text(figure: Interval, digits: int = 2) -> str:
+    """A figure with its interval; without one where a single seed gives none."""
+    if math.isnan(figure.value):
+        return "–"
+    if math.isnan(figure.low):
+        return f"{figure.value:+.{digits}f}"
+    return f"{figure.value:+.{digits}f} [{figure.low:+.{digits}f}, {figure.high:+.{digits}f}]"
 
 
 def paired(apart: Sequence[Errors]) -> Interval:

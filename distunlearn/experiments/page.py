@@ -80,5 +80,6 @@ def _cell(figure: str, below: list[str]) -> str:
 
 
 def _simulated(table: Table) -> bool:
-    runs = [stage.parent for row in table.suite.rows for stage in done_runs(table.out, table.suite, row).values()]
-    return bool(runs) and read_run(runs[0]).simulated
+    runs = (stage.parent for row in table.suite.rows for stage in done_runs(table.out, table.suite, row).values())
+    first = next(runs, None)
+    return first is not None and read_run(first).simulated
