@@ -67,11 +67,13 @@ class Table:
         )
 
     def rows(self, show: Show) -> Lines:
-        """Title, then a cell a column, as `show` puts it."""
+        """Title, then a cell a column, as `show` puts it; without rows of which neither we nor the paper have a figure."""
         found = {(cell.row.id, cell.measure): cell for cell in self.cells}
+        ours = {cell.row.id for cell in self.cells}
         return [
             [row.title, *(_shown(row, name, found.get((row.id, name)), show) for name in self.head)]
             for row in self.suite.rows
+            if row.paper or row.id in ours
         ]
 
     def compared(self) -> Lines:

@@ -167,6 +167,14 @@ def test_the_verdict_is_what_was_planted(out: Path, suite: Suite) -> None:
     assert pd.read_csv(out / "bar.tsv", sep="\t").set_index("row").loc["paper", "change"] == pytest.approx(25)
 
 
+def test_rows_without_a_figure_are_not_shown(out: Path, suite: Suite) -> None:
+    """Methods that nobody trained stand in no line of the table; nothing but those is left out."""
+    titles = {row.id: row.title for row in suite.rows}
+    shown = {line[0] for line in table.read(out).rows(lambda figure, _: figure)}
+    assert {titles[name] for name in ERRORS} < shown
+    assert len(shown) == len(ERRORS) + 3 * len(SITES)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "says"),
     [(-1, 1.9, "met"), (-1, 2.1, "not shown"), (2.1, 5, "missed"), (np.nan, np.nan, "not shown")],

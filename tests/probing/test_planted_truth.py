@@ -13,6 +13,8 @@ from fabricated_run import Study, write_run
 from distunlearn.probing.probe import probe
 
 SETS = ("natural", "matched", "travelling")
+MOST_OF_SIXTY = 8
+"""p values below 0.05, or 95% intervals that miss: a right procedure has more in less than one of a hundred tests."""
 
 
 def probed(folder: Path, seed: int, *, shift: float, quick: bool) -> dict[str, Any]:
@@ -29,22 +31,24 @@ def test_planted_scanners_are_told_and_absent_ones_are_not(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_over_twenty_seeds_the_error_rates_are_those_stated(tmp_path: Path) -> None:
-    """Twenty studies with a scanner are all told; of twenty without, no more cry wolf than a level of 5% allows.
+def test_twenty_planted_scanners_are_told(tmp_path: Path) -> None:
+    """Each is called separable, and intervals miss what such studies find on the average as often as they claim.
 
-    Each bound is one that a right procedure breaks in less than one of a hundred such tests: more than four of twenty
-    verdicts, or more than eight of sixty p values below 0.05 or of sixty 95% intervals that miss. An interval claims to
-    hold what such studies find on the average, and nothing of how far that is from zero: of a set of 45 scans it is 25
-    points wide.
+    They claim nothing of how far that is from zero: of a matched set of 45 scans an interval is 25 points wide.
     """
     told = [probed(tmp_path, seed, shift=1.5, quick=False) for seed in range(20)]
     assert [found["verdict"] for found in told] == ["separable"] * 20
     assert all(found["sets"]["travelling"]["excess"]["low"] > 0 for found in told)
-    assert sum(missing_the_mean([found["sets"][name]["excess"] for found in told]) for name in SETS) <= 8
+    assert sum(missing_the_mean([found["sets"][name]["excess"] for found in told]) for name in SETS) <= MOST_OF_SIXTY
+
+
+@pytest.mark.slow
+def test_of_twenty_studies_without_a_scanner_few_cry_wolf(tmp_path: Path) -> None:
+    """At a level of 5% a right procedure calls more than four of twenty separable in less than one of a hundred tests."""
     without = [probed(tmp_path, seed, shift=0.0, quick=False) for seed in range(20)]
     assert [found["verdict"] for found in without].count("separable") <= 4
     sets = [found["sets"][name] for found in without for name in SETS]
-    assert sum(each["null"]["p"] <= 0.05 for each in sets) <= 8
+    assert sum(each["null"]["p"] <= 0.05 for each in sets) <= MOST_OF_SIXTY
     missed = [
         each["strongest"]["low"] > each["null"]["mean"] or each["strongest"]["high"] < each["null"]["mean"]
         for each in sets
