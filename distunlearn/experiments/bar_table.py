@@ -47,7 +47,10 @@ class BarTable:
 
     def found(self) -> list[list[str]]:
         """A line a finding."""
-        return [[each.what, as_text(each.figure), f"upper end ≤ {each.most:g}", each.says] for each in self.findings]
+        return [
+            [each.what, as_text(each.figure, each.digits), f"upper end ≤ {each.most:g}", each.says]
+            for each in self.findings
+        ]
 
     def lines(self) -> list[list[str]]:
         """A line a row, as `HEAD`."""

@@ -40,6 +40,11 @@ class Finding:
     """Where the upper end must not lie above."""
 
     @property
+    def digits(self) -> int:
+        """To print: thousandths of a balanced accuracy, tenths of a percent."""
+        return 3 if self.most < 1 else 1
+
+    @property
     def says(self) -> str:
         """met; missed, where the whole interval lies beyond; or not shown."""
         if np.isnan(self.figure.high):

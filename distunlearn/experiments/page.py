@@ -41,7 +41,8 @@ def _outcome(table: Table) -> str:
             "unknown",
             table.bar.recipe,
             f"{says.count('met')} of {len(says)} are met",
-            "The bar that we set ourselves; what is met and what not stands below.",
+            "The bar that we set ourselves:",
+            html.bullets([f"{found.what}: {found.says}" for found in table.bar.findings]),
         )
     lines = [*outcome.verdicts(table.out, table.suite), *outcome.changes(table.suite, table.differences)]
     if not lines:
