@@ -15,6 +15,8 @@ from distunlearn.probing.probe import probe
 SETS = ("natural", "matched", "travelling")
 MOST_OF_SIXTY = 8
 """p values below 0.05, or 95% intervals that miss: a right procedure has more in less than one of a hundred tests."""
+MOST_BELOW = 5
+"""Of sixty 95% intervals those wholly below the truth: the same for one side."""
 
 
 def probed(folder: Path, seed: int, *, shift: float, quick: bool) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def test_twenty_planted_scanners_are_told(tmp_path: Path) -> None:
     told = [probed(tmp_path, seed, shift=1.5, quick=False) for seed in range(20)]
     assert [found["verdict"] for found in told] == ["separable"] * 20
     assert all(found["sets"]["travelling"]["excess"]["low"] > 0 for found in told)
-    assert sum(missing_the_mean([found["sets"][name]["excess"] for found in told]) for name in SETS) <= MOST_OF_SIXTY
+    assert missing_the_mean_of_each_set(told) <= MOST_OF_SIXTY
 
 
 @pytest.mark.slow
@@ -49,11 +51,14 @@ def test_of_twenty_studies_without_a_scanner_few_cry_wolf(tmp_path: Path) -> Non
     assert [found["verdict"] for found in without].count("separable") <= 4
     sets = [found["sets"][name] for found in without for name in SETS]
     assert sum(each["null"]["p"] <= 0.05 for each in sets) <= MOST_OF_SIXTY
-    missed = [
-        each["strongest"]["low"] > each["null"]["mean"] or each["strongest"]["high"] < each["null"]["mean"]
-        for each in sets
-    ]
-    assert sum(missed) <= 6
+    assert missing_the_mean_of_each_set(without) <= MOST_OF_SIXTY
+    # The strongest of six probes stands beside a null of three: it may flatter the scanner, never hide it.
+    assert sum(each["strongest"]["high"] < each["null"]["mean"] for each in sets) <= MOST_BELOW
+
+
+def missing_the_mean_of_each_set(studies: list[dict[str, Any]]) -> int:
+    """How many intervals of the excess do not hold what the studies find on that set on the average."""
+    return sum(missing_the_mean([found["sets"][name]["excess"] for found in studies]) for name in SETS)
 
 
 def missing_the_mean(intervals: list[dict[str, float]]) -> int:
