@@ -65,7 +65,7 @@ def reproduce(
     with _held(out):
         trainings = write_configurations(suite, base, out, only)
         done = [folder for folder in trainings if is_done(folder, full=full)]
-        with progress(f"Suite {suite.name}", len(trainings), "trainings") as advance:
+        with _ended_in_mlflow(out), progress(f"Suite {suite.name}", len(trainings), "trainings") as advance:
             advance(len(done))
             for folder in (folder for folder in trainings if folder not in done):
                 row, config = trainings[folder]
@@ -196,6 +196,19 @@ def _conclude(suite: Suite, row: Row, config: RunConfig, folder: Path, *, full: 
     if full:
         probe_run(folder)
     write_json(folder / ROW, {"suite": suite.name, "row": row.id, "seed": config.seed})
+
+
+@contextmanager
+def _ended_in_mlflow(out: Path) -> Iterator[None]:
+    """Do not leave a suite that stops early running in MLflow; the next start has it run again."""
+    try:
+        yield
+    except UserError:
+        Tracker.reopen(out).close("FAILED")
+        raise
+    except (SystemExit, KeyboardInterrupt):
+        Tracker.reopen(out).close("KILLED")
+        raise
 
 
 @contextmanager

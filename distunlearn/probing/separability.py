@@ -1,6 +1,6 @@
 """How well the scanner can be told on a set of scans: the strongest probe and its interval.
 
-Dimensions: `R` bootstrap resamples, `P` groups of scans.
+Dimensions: `R` bootstrap resamples, `P` groups of scans, `C` probes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from distunlearn.evaluate.sets import ScanSet
-from distunlearn.metrics import Interval, balanced_accuracy, percentiles, resample_people, resampled_accuracy
+from distunlearn.metrics import LEVEL, Interval, balanced_accuracy, percentiles, resample_people, resampled_accuracy
 from distunlearn.probing.classifiers import Probe
 from distunlearn.probing.folds import Hits, out_of_fold
 
@@ -25,12 +25,14 @@ class Strongest:
     """
 
     value: float
+    low: float
+    """What the best of the probes surely reaches: the greatest of their lower ends, which hold together (`surely`)."""
     resampled: Float[ndarray, " R"]
 
     @property
     def interval(self) -> Interval:
         """With an interval that allows for the probe's having been chosen as the strongest."""
-        return percentiles(self.value, self.resampled)
+        return Interval(self.value, self.low, percentiles(self.value, self.resampled).high)
 
     def above(self, other: "Strongest") -> Interval:
         """How much better the site is told here than there, on the same scans."""
@@ -40,8 +42,26 @@ class Strongest:
 def mean_of(draws: Sequence[Strongest]) -> Strongest:
     """The mean over draws of something random, such as the noise that was added to ages."""
     return Strongest(
-        float(np.mean([draw.value for draw in draws])), np.mean([draw.resampled for draw in draws], axis=0)
+        float(np.mean([draw.value for draw in draws])),
+        float(np.mean([draw.low for draw in draws])),
+        np.mean([draw.resampled for draw in draws], axis=0),
     )
+
+
+def surely(values: Float[ndarray, " C"], resampled: Float[ndarray, "R C"], *, level: float = LEVEL) -> float:
+    """The lower end of the best of several figures, each of which was known with its own error.
+
+    The greatest of lower ends that hold for all of them at once (max-t). The maximum of resampled figures is no help
+    here: it is too high by as much again as the maximum of the figures themselves.
+
+    Args:
+        values: the figures.
+        resampled: the same in bootstrap resamples.
+        level: of the two-sided interval whose lower end this is.
+    """
+    sd = np.maximum(resampled.std(axis=0), 1e-12)
+    most = np.quantile(((resampled - values) / sd).max(axis=1), (1 + level) / 2)
+    return float((values - most * sd).max())
 
 
 @dataclass(frozen=True)
@@ -77,7 +97,9 @@ class Told:
     @property
     def strongest(self) -> Strongest:
         """The strongest probe's balanced accuracy."""
-        return Strongest(self.accuracy[self.name].value, np.max(list(self.resampled.values()), axis=0))
+        values = np.array([each.value for each in self.accuracy.values()])
+        resampled = np.stack(list(self.resampled.values()), axis=1)
+        return Strongest(float(values.max()), surely(values, resampled), resampled.max(axis=1))
 
 
 def _home(scans: ScanSet) -> Int[ndarray, " P"]:

@@ -1,6 +1,7 @@
 """A suite is interrupted and goes on, and its table is rebuilt from files alone."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 from planted_study import SITES as COUNTS
 from planted_study import write_scans
 from tiny_run import tiny
+from typer.testing import CliRunner
 
+from distunlearn.cli import app
 from distunlearn.engine.stop import STATUS
 from distunlearn.errors import UserError
 from distunlearn.experiments import SUITES, Arena, Suite, table
@@ -22,6 +25,7 @@ from distunlearn.experiments.reproduce import reproduce
 from distunlearn.prepare import PrepareConfig, Preprocessing, shard
 from distunlearn.report import write_report
 from distunlearn.tracking.record import Request
+from distunlearn.tracking.store import SQLITE, Store
 
 # The command line, in a process that is told to stop in the middle of a step of its last stage.
 TOLD = """
@@ -180,3 +184,36 @@ def test_a_training_that_fails_is_named(planted_shards: Path, tmp_path: Path) ->
         UserError, match=r"04-normal-BO-seed0: its training ended with status 2: .*04-normal-BO-seed0\.log"
     ):
         reproduce(small_suite(), base, tmp_path)
+
+
+@pytest.mark.parametrize(("end", "status"), [(UserError("failed"), "FAILED"), (SystemExit(STATUS), "KILLED")])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of SQLAlchemy
+def test_a_suite_that_stops_early_is_not_left_running(
+    end: BaseException, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow shows its run as failed or as killed until the suite goes on."""
+
+    def stop(*_: Any) -> None:
+        raise end
+
+    monkeypatch.setattr(suites, "_train", stop)
+    with pytest.raises(type(end)):
+        reproduce(small_suite(), tiny(tmp_path / "shards", "tracking.enabled=true"), tmp_path / "out")
+    client = Store(f"{SQLITE}{tmp_path / 'out' / 'mlflow.db'}").client
+    (parent,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert (parent.info.run_name, parent.info.status) == ("table1", status)
+
+
+def test_the_command_says_what_mlflow_lacks(
+    planted_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is written all the same, and the line names the command that makes up for it."""
+    monkeypatch.setattr(
+        suites, "reproduce", lambda suite, base, out, **_: suites.write_configurations(suite, base, out)
+    )
+    monkeypatch.setattr(suites, "mirror_table", lambda files, out: f"lacking {len(files)} files of {out.name}")
+    arguments = ["reproduce", "table1", "--shards", str(planted_shards), "--out", str(tmp_path / "out")]
+    said = CliRunner().invoke(app, [*arguments, "--preset", "demo", "--sites", "alpha,beta,gamma"])
+    assert said.exit_code == 0, said.output
+    assert re.search(r"lacking [1-9]\d* files of out", said.output)
+    assert (tmp_path / "out" / "table.md").is_file()

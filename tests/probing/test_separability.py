@@ -28,6 +28,21 @@ def test_the_strongest_is_chosen_anew_in_each_resample() -> None:
     assert both.strongest.resampled.mean() > max(resampled.mean() for resampled in both.resampled.values())
 
 
+def test_the_best_of_six_that_know_nothing_is_rarely_above_guessing() -> None:
+    """Lower ends at 95% lie above the truth in one of forty; more than 12 of 200 happens less often than in a thousand."""
+    above = [
+        told({str(name): 0.5 for name in range(6)}, seed=seed, people=80).strongest.low > 0.5 for seed in range(200)
+    ]
+    assert sum(above) <= 12
+
+
+def test_the_lower_end_is_not_below_what_a_clear_winner_reaches_alone() -> None:
+    """Probes that are far behind cost next to nothing: the lower end of 0.9 is near that of 0.9 alone."""
+    alone = told({"one": 0.9}).strongest.low
+    among = told({"one": 0.9} | {str(name): 0.5 for name in range(5)}).strongest.low
+    assert alone - 0.03 < among <= alone
+
+
 def test_a_difference_is_taken_scan_by_scan() -> None:
     """Against itself a probe differs by nothing at all, though its own interval is wide."""
     same = told({"one": 0.7})
