@@ -64,8 +64,8 @@ def write_labels_description(folder: Path) -> None:
 def write_scan(folder: Path, visit: Visit, acquisition: Acquisition, *, labels: bool) -> None:
     """Write a visit's volume and sidecar into a site's folder, and its tissue labels if asked for."""
     name = "_".join(part for part in (visit.participant, visit.session) if part)
-    anat = _anat(folder, visit)
-    _nifti(anat / f"{name}_T1w.nii.gz", acquisition.volume, acquisition.affine, axes=AXES.get(visit.site, "RAS"))
+    anat, axes = _anat(folder, visit), AXES.get(visit.site, "RAS")
+    _nifti(anat / f"{name}_T1w.nii.gz", acquisition.volume, acquisition.affine, axes=axes)
     sidecar = {
         "Modality": "MR",
         "Manufacturer": "simulated",
@@ -75,7 +75,7 @@ def write_scan(folder: Path, visit: Visit, acquisition: Acquisition, *, labels: 
     _json(anat / f"{name}_T1w.json", sidecar)
     if labels:
         target = _anat(folder / "derivatives" / "tissue", visit) / f"{name}_dseg.nii.gz"
-        _nifti(target, acquisition.labels, acquisition.affine, axes=AXES.get(visit.site, "RAS"))
+        _nifti(target, acquisition.labels, acquisition.affine, axes=axes)
 
 
 def _participant(visit: Visit) -> dict[str, Any]:

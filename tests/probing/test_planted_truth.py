@@ -4,36 +4,41 @@ The fabricated features hold people's age and themselves; with `shift` above zer
 tells the scanner well above chance, so that a probe which is not held against age would always cry wolf.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated_run import Study, write_run
+from fabricated_run import SCANS, Study, write_run
 
 from distunlearn.probing.probe import probe
 
 SETS = ("natural", "matched", "travelling")
+MORE_TO_MATCH = {**SCANS, "test": {**SCANS["test"], "oasis": 160}}
+"""Twice as many people of oasis, whose ages are wide, make 24 to 42 matched people a site in place of 11 to 26: enough
+that a planted scanner is shown on every matched set, not on most of them."""
+WITH, WITHOUT = Study(shift={"stage": 1.5}), Study(shift={"stage": 0.0})
 MOST_OF_SIXTY = 8
 """p values below 0.05, or 95% intervals that miss: a right procedure has more in less than one of a hundred tests."""
 
 
-def probed(folder: Path, seed: int, *, shift: float, quick: bool) -> dict[str, Any]:
+def probed(folder: Path, seed: int, study: Study, *, quick: bool) -> dict[str, Any]:
     """What is found in one fabricated study."""
-    run = write_run(folder / f"{shift}-{seed}", Study(shift={"stage": shift}), seed=seed)
+    run = write_run(folder / str(seed), study, seed=seed)
     return probe(run / "stage", quick=quick)
 
 
 def test_planted_scanners_are_told_and_absent_ones_are_not(tmp_path: Path) -> None:
     """A study with a scanner is called separable; of three without, at most one cries wolf."""
-    without = [probed(tmp_path, seed, shift=0.0, quick=True)["verdict"] for seed in range(3)]
-    assert probed(tmp_path, 0, shift=1.5, quick=True)["verdict"] == "separable"
+    without = [probed(tmp_path / "without", seed, WITHOUT, quick=True)["verdict"] for seed in range(3)]
+    assert probed(tmp_path / "with", 0, WITH, quick=True)["verdict"] == "separable"
     assert without.count("separable") <= 1
 
 
 @pytest.mark.slow
 def test_twenty_planted_scanners_are_told(tmp_path: Path) -> None:
     """Each is called separable, intervals of the excess miss the mean as often as they claim, and lie above zero."""
-    told = [probed(tmp_path, seed, shift=1.5, quick=False) for seed in range(20)]
+    told = [probed(tmp_path, seed, replace(WITH, scans=MORE_TO_MATCH), quick=False) for seed in range(20)]
     assert [found["verdict"] for found in told] == ["separable"] * 20
     assert missing_the_mean_of_each_set(told) <= MOST_OF_SIXTY
     assert all(found["sets"]["travelling"]["excess"]["low"] > 0 for found in told)
@@ -43,7 +48,7 @@ def test_twenty_planted_scanners_are_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_of_twenty_studies_without_a_scanner_few_cry_wolf(tmp_path: Path) -> None:
     """At a level of 5% a right procedure calls more than four of twenty separable in less than one of a hundred tests."""
-    without = [probed(tmp_path, seed, shift=0.0, quick=False) for seed in range(20)]
+    without = [probed(tmp_path, seed, WITHOUT, quick=False) for seed in range(20)]
     assert [found["verdict"] for found in without].count("separable") <= 4
     sets = [found["sets"][name] for found in without for name in SETS]
     assert sum(each["null"]["p"] <= 0.05 for each in sets) <= MOST_OF_SIXTY
