@@ -95,7 +95,7 @@ def _caption(sets: Mapping[str, Found], how: Mapping[str, Any]) -> str:
     chosen = "without choice of settings (quick form)" if how["quick"] else "its settings chosen in inner folds"
     return (
         f"Balanced accuracy in percent; chance is one over the number of sites. Frozen features of {' and '.join(how['splits'])} scans; each scan is told by a probe that "
-        f"was fitted on other people, {chosen}. Intervals: 95%, {how['resamples']} resamples of people, the maximum taken in each. Sites exchanged: the same ridge "
+        f"was fitted on other people, {chosen}. Intervals: 95%, {how['resamples']} resamples of people; that of the strongest allows for its having been chosen. Sites exchanged: the same ridge "
         f"probes after exchanging sites among people of the same age, {how['permutations']} times. Fitted on training scans: the same scans told by quick probes that learned from the "
         f"encoder's own training scans, of which it may have unlearned the site by heart; that is no evidence and stands here for comparison. Seed {how['seed']}. "
         + " ".join(f"{name[:1].upper()}{name[1:]}: {_who(found)}." for name, found in sets.items())
