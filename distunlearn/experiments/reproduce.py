@@ -200,14 +200,11 @@ def _conclude(suite: Suite, row: Row, config: RunConfig, folder: Path, *, full: 
 
 @contextmanager
 def _ended_in_mlflow(out: Path) -> Iterator[None]:
-    """Do not leave a suite that stops early running in MLflow; the next start has it run again."""
+    """Do not leave a suite that stops early running in MLflow, whatever stopped it; the table ends it once it is there."""
     try:
         yield
-    except UserError:
-        Tracker.reopen(out).close("FAILED")
-        raise
-    except (SystemExit, KeyboardInterrupt):
-        Tracker.reopen(out).close("KILLED")
+    except BaseException as end:
+        Tracker.reopen(out).close("FAILED" if isinstance(end, Exception) else "KILLED")
         raise
 
 

@@ -94,7 +94,7 @@ class Told:
         """Of the strongest probe."""
         return max(self.accuracy, key=lambda name: self.accuracy[name].value)
 
-    @property
+    @cached_property
     def strongest(self) -> Strongest:
         """The strongest probe's balanced accuracy."""
         values = np.array([each.value for each in self.accuracy.values()])

@@ -186,12 +186,15 @@ def test_a_training_that_fails_is_named(planted_shards: Path, tmp_path: Path) ->
         reproduce(small_suite(), base, tmp_path)
 
 
-@pytest.mark.parametrize(("end", "status"), [(UserError("failed"), "FAILED"), (SystemExit(STATUS), "KILLED")])
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [(UserError("failed"), "FAILED"), (OSError("disk full"), "FAILED"), (SystemExit(STATUS), "KILLED")],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of SQLAlchemy
 def test_a_suite_that_stops_early_is_not_left_running(
     end: BaseException, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow shows its run as failed or as killed until the suite goes on."""
+    """MLflow shows its run as failed or as killed until the suite has its table."""
 
     def stop(*_: Any) -> None:
         raise end
@@ -207,7 +210,7 @@ def test_a_suite_that_stops_early_is_not_left_running(
 def test_the_command_says_what_mlflow_lacks(
     planted_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The table is written all the same, and the line names the command that makes up for it."""
+    """The table is written all the same, and what the mirror answered is said."""
     monkeypatch.setattr(
         suites, "reproduce", lambda suite, base, out, **_: suites.write_configurations(suite, base, out)
     )
