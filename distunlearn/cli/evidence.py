@@ -147,6 +147,7 @@ def reproduce(
         int | None, typer.Option(min=1, help="Bar: splits that the seeds share in turn [default: one a seed].")
     ] = None,
     nproc: Annotated[int | None, typer.Option(min=1, help="Processes of each training.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time; they take the machine's GPUs in turn.")] = 1,
     full: Annotated[bool, typer.Option("--full", help="All probes instead of the quick ones.")] = False,
     table_only: Annotated[
         bool, typer.Option("--table-only", help="Train nothing; write the table of what is there.")
@@ -162,6 +163,7 @@ def reproduce(
     if not table_only:
         from distunlearn.config import load
         from distunlearn.experiments.choose import choose
+        from distunlearn.experiments.crew import Processes
 
         given = [] if shards is None else [f"shards={shards}"]
         base = load(config, preset=preset, overrides=(*given, *(overrides or ())))
@@ -177,7 +179,7 @@ def reproduce(
         if write_only:
             print(f"{len(suites.write_configurations(chosen, base, out, only))} configurations written into {out}")
             return
-        suites.reproduce(chosen, base, out, only=only, nproc=nproc, full=full)
+        suites.reproduce(chosen, base, out, only=only, processes=Processes(jobs, nproc), full=full)
     found = table.read(out)
     page = table.write(found)
     table.show(found)

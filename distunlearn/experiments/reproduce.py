@@ -1,4 +1,4 @@
-"""Run a suite: one training after the other as processes of their own, what is done is not done again.
+"""Run a suite: trainings as processes of their own (`crew`), what is done is not done again.
 
 OUT/suite.json               the suite: rows, the paper's cells, what is compared, seeds
 OUT/ROW-seedN.yaml           configuration of a training; OUT/ROW-seedN.log what it said
@@ -8,32 +8,27 @@ OUT/mlflow.db                MLflow, unless MLFLOW_TRACKING_URI says otherwise; 
 OUT/tracking/                what MLflow shall hold of the suite: a run that those of its trainings are children of
 """
 
-import signal
-import subprocess
-import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
-from types import FrameType
 
 from filelock import FileLock, Timeout
 
 from distunlearn.config import RunConfig
 from distunlearn.engine.resume import refuse_other_run
-from distunlearn.engine.stop import SIGNALS, STATUS
 from distunlearn.errors import UserError
 from distunlearn.evaluate.rerun import evaluate
+from distunlearn.experiments.crew import Processes, given_to, state_of, trained
 from distunlearn.experiments.suite import Row, Suite, in_mlflow
 from distunlearn.probing.probe import probe_run
 from distunlearn.progress import progress
 from distunlearn.run_folder import PROBE, read_json, stages_done, write_json
-from distunlearn.run_folder import STATUS as STATUS_FILE
 from distunlearn.tracking import Tracker, announce
 
 SUITE = "suite.json"
 ROW = "row.json"
-
-
+ONE = Processes()
 Trainings = dict[Path, tuple[Row, RunConfig]]
 """By their run folders."""
 
@@ -44,7 +39,7 @@ def reproduce(
     out: Path,
     *,
     only: Collection[str] | None = None,
-    nproc: int | None = None,
+    processes: Processes = ONE,
     full: bool = False,
 ) -> None:
     """Train and evaluate what is missing of a suite; rows of the first seed come first.
@@ -54,7 +49,7 @@ def reproduce(
         base: network, stages and shards of every row.
         out: folder of the suite; one that was begun goes on.
         only: ids of the rows to train; all if None.
-        nproc: processes of a training; one without a launcher if not given.
+        processes: how many trainings at a time, and of how many processes each.
         full: all probes instead of the quick ones.
 
     Raises:
@@ -65,12 +60,16 @@ def reproduce(
     with _held(out):
         trainings = write_configurations(suite, base, out, only)
         done = [folder for folder in trainings if is_done(folder, full=full)]
-        with _ended_in_mlflow(out), progress(f"Suite {suite.name}", len(trainings), "trainings") as advance:
+        missing = [folder for folder in trainings if folder not in done]
+        before = [folder for folder in missing if _is_trained(folder, trainings[folder][1])]
+        with (
+            _ended_in_mlflow(out),
+            progress(f"Suite {suite.name}", len(trainings), "trainings") as advance,
+            closing(trained([folder for folder in missing if folder not in before], processes)) as ended,
+        ):
             advance(len(done))
-            for folder in (folder for folder in trainings if folder not in done):
-                row, config = trainings[folder]
-                _train(folder, config, nproc)
-                _conclude(suite, row, config, folder, full=full)
+            for folder in chain(before, ended):
+                _conclude(suite, *trainings[folder], folder, full=full)
                 advance()
 
 
@@ -116,11 +115,6 @@ def folder_of(out: Path, row: Row, seed: int) -> Path:
     return out / f"{row.id}-seed{seed}"
 
 
-def given_to(folder: Path) -> Path:
-    """The configuration that a training is started with."""
-    return folder.with_name(f"{folder.name}.yaml")
-
-
 def read_suite(out: Path) -> Suite:
     """The suite of a folder.
 
@@ -132,13 +126,9 @@ def read_suite(out: Path) -> Suite:
 
 def is_done(folder: Path, *, full: bool = False) -> bool:
     """Whether a training is finished, evaluated at all sites and probed, as thoroughly as is asked for."""
-    if not ((folder / ROW).is_file() and _is_finished(folder)):
+    if not ((folder / ROW).is_file() and state_of(folder) == "finished"):
         return False
     return not full or not any(read_json(stage / PROBE)["obtained"]["quick"] for stage in stages_done(folder))
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / STATUS_FILE).is_file() and read_json(folder / STATUS_FILE)["state"] == "finished"
 
 
 def _write_suite(suite: Suite, out: Path) -> None:
@@ -151,41 +141,8 @@ def _write_suite(suite: Suite, out: Path) -> None:
     write_json(out / SUITE, suite.model_dump(mode="json"))
 
 
-def _train(folder: Path, config: RunConfig, nproc: int | None) -> None:
-    """One training in processes of its own; a finished one is not started again."""
-    if _is_finished(folder) and (folder / config.stages[-1].name / PROBE).is_file():
-        return
-    log = folder.with_name(f"{folder.name}.log")
-    launcher = [] if nproc is None else ["launch", "--nproc", str(nproc)]
-    command = [
-        sys.executable,
-        "-m",
-        "distunlearn",
-        *launcher,
-        "train",
-        "--config",
-        str(given_to(folder)),
-        "--out",
-        str(folder),
-    ]
-    with log.open("ab") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
-        with _passing_on(process):
-            status = process.wait()
-    if status == 0:
-        return
-    if _state(folder) == "stopped":
-        raise SystemExit(STATUS)
-    raise UserError(f"{folder.name}: its training ended with status {status}: {_last_line(log)} ({log})")
-
-
-def _state(folder: Path) -> str:
-    return str(read_json(folder / STATUS_FILE)["state"]) if (folder / STATUS_FILE).is_file() else ""
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
+def _is_trained(folder: Path, config: RunConfig) -> bool:
+    return state_of(folder) == "finished" and (folder / config.stages[-1].name / PROBE).is_file()
 
 
 def _conclude(suite: Suite, row: Row, config: RunConfig, folder: Path, *, full: bool) -> None:
@@ -206,24 +163,6 @@ def _ended_in_mlflow(out: Path) -> Iterator[None]:
     except BaseException as end:
         Tracker.reopen(out).close("FAILED" if isinstance(end, Exception) else "KILLED")
         raise
-
-
-@contextmanager
-def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass a scheduler's signals on to the training, which then saves everything and ends."""
-
-    def tell(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    before = {number: signal.signal(number, tell) for number in SIGNALS}
-    try:
-        yield
-    except KeyboardInterrupt:
-        process.wait()  # the terminal has told the training too
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from distunlearn.cli import app
 from distunlearn.engine.stop import STATUS
 from distunlearn.errors import UserError
-from distunlearn.experiments import SUITES, Arena, Suite, table
+from distunlearn.experiments import SUITES, Arena, Suite, crew, table
 from distunlearn.experiments import reproduce as suites
 from distunlearn.experiments.reproduce import reproduce
 from distunlearn.prepare import PrepareConfig, Preprocessing, shard
@@ -99,7 +99,7 @@ def played(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """Two rows: interrupted, gone on with, and started once more; the shards are gone afterwards."""
     suite, base, out, trainings = small_suite(), tiny(shards), tmp_path_factory.mktemp("suite"), Trainings()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(suites.subprocess, "Popen", trainings)
+        patched.setattr(crew.subprocess, "Popen", trainings)
         with pytest.raises(SystemExit) as ended:
             reproduce(suite, base, out)
         assert ended.value.code == STATUS
@@ -199,7 +199,7 @@ def test_a_suite_that_stops_early_is_not_left_running(
     def stop(*_: Any) -> None:
         raise end
 
-    monkeypatch.setattr(suites, "_train", stop)
+    monkeypatch.setattr(suites, "trained", stop)
     with pytest.raises(type(end)):
         reproduce(small_suite(), tiny(tmp_path / "shards", "tracking.enabled=true"), tmp_path / "out")
     client = Store(f"{SQLITE}{tmp_path / 'out' / 'mlflow.db'}").client
