@@ -77,7 +77,8 @@ def launch(
     if config_file is None:
         # --multi_gpu even without a GPU: with --cpu Accelerate starts one process and says nothing.
         options += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        options += ["--multi_gpu"] if nproc != 1 else []
+        # A free port, since two that are started at once would both take Accelerate's.
+        options += ["--multi_gpu", "--main_process_port", "0"] if nproc != 1 else []
     full = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "distunlearn", *command]
     os.execv(sys.executable, full)
 

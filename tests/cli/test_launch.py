@@ -37,6 +37,15 @@ def test_starts_as_many_processes_as_asked(nproc: int, tmp_path: Path) -> None:
     assert "defaults used instead" not in done.stderr
 
 
+def test_two_may_be_started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several processes meet at a free port: two launches that both took Accelerate's 29500 would not."""
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: started.append(command))
+    CliRunner().invoke(app, ["launch", "--nproc", "2", "train", "--out", "x"])
+    (line,) = started
+    assert line[line.index("--main_process_port") + 1] == "0"
+
+
 def test_says_what_is_missing() -> None:
     """Without a number of processes one line says so."""
     result = CliRunner().invoke(app, ["launch", "train"])
