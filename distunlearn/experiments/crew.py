@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+from joblib import cpu_count
 
 from distunlearn.engine.stop import SIGNALS, STATUS
 from distunlearn.errors import UserError
@@ -87,10 +88,10 @@ class _Crew:
         launcher = [] if each is None else ["launch", "--nproc", str(each)]
         train = ["train", "--config", str(given_to(folder)), "--out", str(folder)]
         command = [sys.executable, "-m", "distunlearn", *launcher, *train]
-        alone = self.processes.jobs > 1 and each in {None, 1}
-        environment = os.environ | (_one_gpu(place) if alone else {})
         with _log(folder).open("ab") as said:
-            process = subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL, env=environment)
+            process = subprocess.Popen(
+                command, stdout=said, stderr=said, stdin=subprocess.DEVNULL, env=_environment(self.processes, place)
+            )
         self.running[place] = folder, process
 
     def ended(self) -> list[Path]:
@@ -109,6 +110,15 @@ class _Crew:
     def wait(self) -> None:
         for _, process in self.running.values():
             process.wait()
+
+
+def _environment(processes: Processes, place: int) -> dict[str, str]:
+    """Its share of the machine, where several trainings run at a time: cores, unless told otherwise, and one GPU."""
+    if processes.jobs == 1:
+        return dict(os.environ)
+    each = processes.each or 1
+    cores = max(1, cpu_count() // (processes.jobs * each))
+    return {"OMP_NUM_THREADS": str(cores)} | os.environ | (_one_gpu(place) if each == 1 else {})
 
 
 def _one_gpu(place: int) -> dict[str, str]:

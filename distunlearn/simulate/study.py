@@ -1,6 +1,5 @@
 """A whole study: cohorts × scanners, made in parallel, the same in every bit for the same parameters."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -8,6 +7,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from joblib import cpu_count
 from pydantic import Field, PositiveInt, field_validator
 
 from distunlearn.errors import UserError
@@ -82,7 +82,7 @@ def simulate(out: Path, study: Study, *, workers: int | None = None) -> bool:
         if study.tissue_labels:
             bids.write_labels_description(out / site)
     with progress("simulate", len(visits), "scans") as advance:
-        for _ in _each(partial(_make, out, study), visits, workers=workers or os.cpu_count() or 1):
+        for _ in _each(partial(_make, out, study), visits, workers=workers or cpu_count()):
             advance()
     write_json(out / RECORD, {"state": "complete", **record})
     return True

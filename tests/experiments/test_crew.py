@@ -24,7 +24,7 @@ class Pretended:
 
     def __init__(self, command: list[str], *, env: dict[str, str], **_: Any) -> None:
         self.folder = Path(command[command.index("--out") + 1])
-        self.command, self.gpu = command, env.get("CUDA_VISIBLE_DEVICES")
+        self.command, self.gpu, self.threads = command, env.get("CUDA_VISIBLE_DEVICES"), env.get("OMP_NUM_THREADS")
         self.looks, self.told, self.waited = int(self.folder.name[-1]), list[int](), False
         self.returncode: int | None = None
         Pretended.begun.append(self)
@@ -138,3 +138,29 @@ def test_trainings_at_a_time_take_the_gpus_in_turn(
     list(trained(folders("a-1", "b-1", "c-1"), processes))
     assert [each.gpu for each in Pretended.begun] == gpus
     assert all(("--nproc" in each.command) == (processes.each is not None) for each in Pretended.begun)
+
+
+@pytest.mark.parametrize(
+    ("processes", "told", "threads"),
+    [
+        (Processes(4), None, "4"),
+        (Processes(4, each=2), None, "2"),
+        (Processes(99), None, "1"),
+        (Processes(4), "3", "3"),
+        (Processes(1), None, None),
+    ],
+)
+def test_trainings_at_a_time_share_the_cores(
+    processes: Processes,
+    told: str | None,
+    threads: str | None,
+    folders: Callable[..., list[Path]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of sixteen; unless the user says how many threads there are to be. One training alone is left as it is."""
+    monkeypatch.setattr(crew, "cpu_count", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    list(trained(folders("a-1"), processes))
+    assert Pretended.begun[0].threads == threads
