@@ -145,6 +145,17 @@ def test_left_out_sites_are_those_that_were_left_out(out: Path, suite: Suite) ->
     assert found["baseline-dropout"] == pytest.approx({"alpha": 120, "beta": 100, "gamma": 80})
 
 
+def test_at_a_left_out_site_everybody_counts(out: Path, suite: Suite) -> None:
+    """Nobody there was trained on, whatever their split; elsewhere test people alone count."""
+    assert suite.bar is not None
+    name = suite.bar.left_out[0][0]
+    row = next(row for row in suite.rows if row.id == name)
+    (gone,) = set(SITES) - set(row.sites)
+    runs = over_splits.runs_of(out, suite, row)
+    rules = (over_splits.anybody, over_splits.held_out)
+    assert [len(over_splits.errors_of(runs, rule)[0].loc[gone]) for rule in rules] == [PEOPLE, PEOPLE // 2]
+
+
 def test_each_prediction_is_read_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many baselines the recipe is held against: a large suite's table is made in seconds."""
     honest, read = over_splits.read_predictions, []

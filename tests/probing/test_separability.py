@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distunlearn.evaluate.sets import ScanSet
-from distunlearn.probing.separability import Told, mean_of
+from distunlearn.probing.separability import Told, mean_of, surely
 
 
 def scans_of(people: int) -> ScanSet:
@@ -41,6 +41,14 @@ def test_the_lower_end_is_not_below_what_a_clear_winner_reaches_alone() -> None:
     alone = told({"one": 0.9}).strongest.low
     among = told({"one": 0.9} | {str(name): 0.5 for name in range(5)}).strongest.low
     assert alone - 0.03 < among <= alone
+
+
+def test_the_lower_end_is_that_of_a_two_sided_interval() -> None:
+    """Of one figure with a normal error it lies 1.96 of them below; of two alike that are independent, 2.24."""
+    resampled = 0.7 + 0.02 * np.random.default_rng(0).standard_normal((50_000, 2))
+    for figures, expected in (1, 1.960), (2, 2.236):
+        low = surely(np.full(figures, 0.7), resampled[:, :figures])
+        assert (0.7 - low) / 0.02 == pytest.approx(expected, abs=0.03)
 
 
 def test_a_difference_is_taken_scan_by_scan() -> None:
