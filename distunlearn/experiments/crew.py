@@ -37,12 +37,11 @@ def trained(folders: Collection[Path], processes: Processes) -> Generator[Path]:
     """Train run folders from the configurations beside them, in their order, and yield each when its training has ended.
 
     Where several trainings of one process run at a time on a machine of several GPUs, each takes one GPU, in turn.
+    Closed before its end it tells the trainings that run to save and to end, and waits for them.
 
     Args:
         folders: of the runs.
         processes: how many.
-
-    Closed before its end it tells the trainings that run to save and to end, and waits for them.
 
     Raises:
         UserError: a training failed (its log is named); the others have been told to save and to end.
@@ -99,7 +98,7 @@ class _Crew:
         places = [place for place, (_, process) in self.running.items() if process.poll() is not None]
         over = [self.running.pop(place) for place in places]
         for folder, process in over:
-            _refuse_failure(folder, process.returncode)
+            _refuse_failure(folder, process.returncode, told=self.told)
         return [folder for folder, _ in over]
 
     def tell(self, number: int, _frame: FrameType | None = None) -> None:
@@ -128,10 +127,11 @@ def _one_gpu(place: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if len(gpus) > 1 else {}
 
 
-def _refuse_failure(folder: Path, status: int) -> None:
+def _refuse_failure(folder: Path, status: int, *, told: bool) -> None:
     if status == 0:
         return
-    if state_of(folder) == "stopped":
+    # One that was told before it listened has died of the signal, with nothing to save.
+    if state_of(folder) == "stopped" or (told and -status in SIGNALS):
         raise SystemExit(STATUS)
     log = _log(folder)
     raise UserError(f"{folder.name}: its training ended with status {status}: {_last_line(log)} ({log})")

@@ -48,6 +48,9 @@ class Pretended:
         self._end()
 
     def _end(self) -> None:
+        if self.told and "early" in self.folder.name:
+            self.returncode = -self.told[0]
+            return
         state = "stopped" if self.told else "failed" if "bad" in self.folder.name else "finished"
         self.returncode = {"stopped": STATUS, "failed": 1, "finished": 0}[state]
         self.folder.mkdir(exist_ok=True)
@@ -110,6 +113,19 @@ def test_a_signal_that_finds_nothing_running_ends_the_suite(folders: Callable[..
     assert len(Pretended.begun) == 1
     for _ in trained(folders("c-1"), Processes()):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_training_that_did_not_listen_yet_is_no_failure(folders: Callable[..., list[Path]]) -> None:
+    """The signal finds it at its imports, and it dies of it; killed by somebody else it is named."""
+    with pytest.raises(SystemExit) as ended:
+        for _ in trained(folders("a-1", "early-9"), Processes(2)):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == STATUS
+    a, killed = folders("a-1", "early-9")
+    killed.with_name(f"{killed.name}.log").write_text("")
+    with pytest.raises(UserError, match="early-9: its training ended with status -15: it said nothing"):
+        for _ in trained([a, killed], Processes(2)):
+            Pretended.begun[-1].send_signal(signal.SIGTERM)
 
 
 def test_closed_early_it_leaves_no_training_behind(folders: Callable[..., list[Path]]) -> None:

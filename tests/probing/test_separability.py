@@ -76,6 +76,18 @@ def test_people_scanned_at_every_site_are_resampled_whole() -> None:
     assert travelling.resampled["one"] == pytest.approx(np.full(50, 0.5))
 
 
+def test_travellers_are_of_no_site() -> None:
+    """Which of a traveller's scans comes first does not matter: how many of either kind are drawn varies."""
+    person = np.repeat(np.arange(20), 2)
+    first_at_b = person >= 10
+    site = np.where(first_at_b, np.tile([1, 0], 20), np.tile([0, 1], 20))
+    scans = ScanSet(
+        "travelling", "", np.arange(40), site, person, np.zeros((40, 1)), np.arange(40), person, ("a", "b"), ()
+    )
+    told_of_some = Told(scans, {"one": ~first_at_b}, 200, seed=0).resampled["one"]
+    assert told_of_some.std() == pytest.approx(np.sqrt(0.25 / 20), rel=0.2)
+
+
 def test_the_mean_of_draws_is_a_mean_in_every_resample() -> None:
     """A floor from several draws of noise lies between them and varies less than one."""
     draws = [told({"one": 0.4}, seed=seed).strongest for seed in range(5)]
