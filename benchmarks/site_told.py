@@ -19,11 +19,13 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
 
+from distunlearn.evaluate.measure import predicted
 from distunlearn.evaluate.stage import PERSON, read_predictions
-from distunlearn.evaluate.summary import Errors
-from distunlearn.experiments.over_splits import BySplit, change_of, runs_of
+from distunlearn.evaluate.summary import Errors, errors_by_person
+from distunlearn.experiments.over_splits import BySplit, averaged, change_of, runs_of
 from distunlearn.experiments.reproduce import read_suite
 
+HELD_OUT = ("val", "test")
 WAYS = ("as it is", "read off again", "… told the site")
 
 
@@ -50,10 +52,13 @@ def _at_each_site(
 def errors_in(stage: Path) -> dict[str, Errors]:
     """The mean error of each held-out person's scans, in each way, years."""
     table = read_predictions(stage).dropna(subset=["target"])
-    held_out = table[table["split"].isin(["val", "test"])].reset_index(drop=True)
-    ages = (held_out["prediction"].to_numpy(), read_off(held_out, told=False), read_off(held_out, told=True))
-    keys = [held_out["site"], held_out[PERSON]]
-    return {way: (held_out["target"] - own).abs().groupby(keys).mean() for way, own in zip(WAYS, ages, strict=True)}
+    held_out = table[table["split"].isin(HELD_OUT)].reset_index(drop=True)
+    ages = (held_out["prediction"], read_off(held_out, told=False), read_off(held_out, told=True))
+    measure = predicted(stage.parent).measure
+    return {
+        way: errors_by_person(held_out.assign(prediction=own), measure, HELD_OUT)
+        for way, own in zip(WAYS, ages, strict=True)
+    }
 
 
 def main() -> None:
@@ -67,13 +72,7 @@ def main() -> None:
     for name in ("baseline", "beyond"):
         runs = runs_of(given.out, suite, rows[name])
         each = {split: [errors_in(stage) for stage in stages] for split, stages in runs.items()}
-        found[name] = {
-            way: {
-                split: pd.concat([one[way] for one in ones]).groupby(level=["site", PERSON]).mean()
-                for split, ones in each.items()
-            }
-            for way in WAYS
-        }
+        found[name] = {way: {split: averaged(one[way] for one in ones) for split, ones in each.items()} for way in WAYS}
     print("answer | per-domain loss, years | beyond, years | more, % [90 %]")
     for way in WAYS:
         theirs, ours = found["baseline"][way], found["beyond"][way]

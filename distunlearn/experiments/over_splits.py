@@ -4,7 +4,7 @@ Splits (or studies) are independent of each other, so that intervals are Student
 would be too narrow.)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,12 @@ def runs_of(out: Path, suite: Suite, row: Row) -> Runs:
 
 def errors_of(runs: Runs, splits: Callable[[pd.DataFrame], tuple[str, ...]]) -> BySplit:
     """Of one row's trainings, each of whose predictions is read here once."""
-    each = {split: pd.concat(_of_training(stage, splits) for stage in stages) for split, stages in runs.items()}
-    return {split: errors.groupby(level=["site", PERSON]).mean() for split, errors in each.items()}
+    return {split: averaged(_of_training(stage, splits) for stage in stages) for split, stages in runs.items()}
+
+
+def averaged(trainings: Iterable[Errors]) -> Errors:
+    """The mean of several trainings' errors, person by person."""
+    return pd.concat(trainings).groupby(level=["site", PERSON]).mean()
 
 
 def _of_training(stage: Path, splits: Callable[[pd.DataFrame], tuple[str, ...]]) -> Errors:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from jaxtyping import Int
+from numpy import ndarray
 
 from distunlearn.evaluate.sets import ScanSet
 from distunlearn.probing.separability import Told, mean_of, surely
@@ -12,6 +14,12 @@ def scans_of(people: int) -> ScanSet:
     site = np.arange(people) % 2
     each = np.arange(people)
     return ScanSet("natural", "", each, site, each, each[:, None].astype(float), each, each, ("a", "b"), ())
+
+
+def travellers(site: Int[ndarray, " n"]) -> ScanSet:
+    """People who were scanned twice, at these sites in turn."""
+    rows, person = np.arange(len(site)), np.repeat(np.arange(len(site) // 2), 2)
+    return ScanSet("travelling", "", rows, site, person, np.zeros((len(site), 1)), rows, person, ("a", "b"), ())
 
 
 def told(rates: dict[str, float], *, seed: int = 0, people: int = 200) -> Told:
@@ -67,24 +75,15 @@ def test_a_clear_difference_is_clear() -> None:
 
 def test_people_scanned_at_every_site_are_resampled_whole() -> None:
     """A traveller told once of two scans has accuracy one half in every resample."""
-    site = np.tile([0, 1], 20)
-    person = np.repeat(np.arange(20), 2)
-    scans = ScanSet(
-        "travelling", "", np.arange(40), site, person, np.zeros((40, 1)), np.arange(40), person, ("a", "b"), ()
-    )
-    travelling = Told(scans, {"one": site == 0}, 50, seed=0)
+    scans = travellers(np.tile([0, 1], 20))
+    travelling = Told(scans, {"one": scans.site == 0}, 50, seed=0)
     assert travelling.resampled["one"] == pytest.approx(np.full(50, 0.5))
 
 
 def test_travellers_are_of_no_site() -> None:
     """Which of a traveller's scans comes first does not matter: how many of either kind are drawn varies."""
-    person = np.repeat(np.arange(20), 2)
-    first_at_b = person >= 10
-    site = np.where(first_at_b, np.tile([1, 0], 20), np.tile([0, 1], 20))
-    scans = ScanSet(
-        "travelling", "", np.arange(40), site, person, np.zeros((40, 1)), np.arange(40), person, ("a", "b"), ()
-    )
-    told_of_some = Told(scans, {"one": ~first_at_b}, 200, seed=0).resampled["one"]
+    scans = travellers(np.concatenate([np.tile([0, 1], 10), np.tile([1, 0], 10)]))
+    told_of_some = Told(scans, {"one": scans.group < 10}, 200, seed=0).resampled["one"]
     assert told_of_some.std() == pytest.approx(np.sqrt(0.25 / 20), rel=0.2)
 
 
